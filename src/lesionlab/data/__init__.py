@@ -1,0 +1,1 @@
+"""From files to batches: cohort discovery, stores, slice rules, lesion manipulation."""

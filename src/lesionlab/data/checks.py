@@ -1,0 +1,196 @@
+"""One pass over a cohort's files before hours are spent on it: what cannot be used is quarantined, with the reason."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from lesionlab.data.cohort import Cohort, CohortSchema, discover, fault_row, none_usable, quarantine_table
+from lesionlab.data.layout import Layout, LesionLayout, check_classes
+from lesionlab.data.lesions import MASK_DTYPE, lesion_volumes, read_lesion
+from lesionlab.data.names import listed
+from lesionlab.data.workers import run_parallel
+from lesionlab.errors import InputError
+from lesionlab.imaging.nifti import read_header, read_volume
+
+_GRID_TOLERANCE_MM = 1e-2  # between the affines of two files that share a grid
+
+_log = logging.getLogger(__name__)
+
+#: Shape and affine.
+Grid = tuple[tuple[int, int, int], np.ndarray]
+
+
+class CheckOptions(BaseModel):
+    """What a cohort has to fulfil, beyond files that can be read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    require_lesions: bool = Field(True, description="whether a cohort whose masks are all empty is an error")
+    workers: int = Field(1, ge=1, description="processes that read files")
+
+
+class CheckedCohort(NamedTuple):
+    """What the check found."""
+
+    table: pd.DataFrame  # CohortSchema with lesion_ml
+    quarantine: pd.DataFrame  # QuarantineSchema
+    lesions: pd.DataFrame  # study, lesion_class, ml: one row per labelled study and class
+
+
+class _Task(NamedTuple):
+    rows: pd.DataFrame
+    lesion: LesionLayout | None
+    classes: tuple[str, ...]
+
+
+class _Finding(NamedTuple):
+    faults: list[InputError]
+    volumes: dict[str, float] | None
+
+
+def read_cohort(
+    root: Path | str,
+    layout: Layout,
+    sequences: Sequence[str],
+    lesion_classes: Sequence[str],
+    options: CheckOptions | None = None,
+) -> CheckedCohort:
+    """Discover a cohort and check its files: :func:`discover`, then :func:`check_cohort`."""
+    if layout.lesion is not None:
+        check_classes(layout.lesion, lesion_classes)
+    return check_cohort(discover(root, layout, sequences), layout, lesion_classes, options)
+
+
+def check_cohort(
+    cohort: Cohort, layout: Layout, lesion_classes: Sequence[str], options: CheckOptions | None = None
+) -> CheckedCohort:
+    """Read every file of a cohort once and quarantine the studies that cannot be used.
+
+    Looked for: unreadable or truncated files, other than three dimensions, NaN, constant scans, a lesion mask on
+    another grid than its sequence's, unknown or fractional label codes, a brain mask on none of the study's grids or
+    empty.
+
+    Returns:
+        The good studies with their lesion volume in ml, the quarantine table (what was quarantined before included),
+        and the lesion volumes by class.
+
+    Raises:
+        InputError: a code's class is not configured, no study is left, or (``require_lesions``) no mask holds a lesion.
+    """
+    options = options or CheckOptions()
+    if layout.lesion is not None:
+        check_classes(layout.lesion, lesion_classes)
+    studies = {str(study): rows for study, rows in cohort.table.groupby("study", sort=False)}
+    _log.info("cohort: reading the files of %d studies", len(studies))
+    tasks = {study: _Task(rows, layout.lesion, tuple(lesion_classes)) for study, rows in studies.items()}
+    found = dict(run_parallel(_check_study, tasks, options.workers))
+    faults = [fault_row(study, error) for study in studies for error in found[study].faults]
+    quarantine = pd.concat([cohort.quarantine, quarantine_table(faults)], ignore_index=True)
+    good = cohort.table[~cohort.table["study"].isin(quarantine["study"])].reset_index(drop=True)
+    if good.empty:
+        raise none_usable(quarantine)
+    for study, reason in zip(quarantine["study"], quarantine["reason"], strict=True):
+        _log.warning("cohort: %s is quarantined: %s", study, reason)
+    lesions = _lesion_table({study: found[study].volumes for study in good["study"].unique()})
+    if layout.lesion is not None and options.require_lesions and not lesions["ml"].sum() > 0:
+        raise _no_lesion(good, layout.lesion)
+    total = lesions.groupby("study")["ml"].sum()
+    table = CohortSchema.validate(good.assign(lesion_ml=good["study"].map(total).astype(float)))
+    return CheckedCohort(table, quarantine, lesions)
+
+
+def _check_study(task: _Task) -> _Finding:
+    """Every fault of one study, and its lesion volumes in ml where it has a mask that can be read."""
+    first = task.rows.iloc[0]
+    faults: list[InputError] = []
+    grids: dict[str, Grid] = {}
+    for sequence, path in zip(task.rows["sequence"], task.rows["path"], strict=True):
+        try:
+            volume = read_volume(path, subject=first.subject)
+            grids[sequence] = (volume.shape, volume.affine)
+        except InputError as error:
+            faults.append(error)
+    volumes = None
+    try:
+        if first.lesion_path and task.lesion is not None:
+            volumes = _check_lesion(first, task, grids)
+    except InputError as error:
+        faults.append(error)
+    try:
+        if first.brain_path:
+            _check_brain(first, grids)
+    except InputError as error:
+        faults.append(error)
+    return _Finding(faults, volumes)
+
+
+def _check_lesion(first: pd.Series, task: _Task, grids: dict[str, Grid]) -> dict[str, float]:
+    assert task.lesion is not None
+    scan = {first.lesion_on: grids[first.lesion_on]} if first.lesion_on in grids else {}
+    if scan:  # a scan that could not be read is a fault of its own
+        cure = "resample the mask to that sequence (nearest neighbour), or correct the layout's `lesion.drawn_on`"
+        _check_grid("lesion mask", first.lesion_path, first.subject, scan, cure)
+    lesion = read_lesion(
+        first.lesion_path, task.lesion.codes, task.classes, ignore=task.lesion.ignore, subject=first.subject
+    )
+    return lesion_volumes(lesion, task.classes)
+
+
+def _check_brain(first: pd.Series, grids: dict[str, Grid]) -> None:
+    if grids:
+        cure = "resample the mask to one of the sequences, or take `brain_mask` out of the layout"
+        _check_grid("brain mask", first.brain_path, first.subject, grids, cure)
+    if not read_volume(first.brain_path, subject=first.subject, dtype=MASK_DTYPE).data.any():
+        raise InputError(
+            "the brain mask is empty",
+            given="every voxel is 0",
+            allowed="a mask that is not 0 inside the brain",
+            cure="replace the mask, or take `brain_mask` out of the layout",
+            subject=first.subject,
+            file=first.brain_path,
+        )
+
+
+def _check_grid(what: str, path: str, subject: str, grids: dict[str, Grid], cure: str) -> None:
+    """Raise where a mask shares the grid of none of the scans."""
+    shape, affine = read_header(path, subject)
+    for scan_shape, scan_affine in grids.values():
+        if shape == scan_shape and np.allclose(affine, scan_affine, atol=_GRID_TOLERANCE_MM):
+            return
+    raise InputError(
+        f"the {what} lies on another grid",
+        given=_grid_text(shape, affine),
+        allowed=" or ".join(f"{_grid_text(*grid)} ({name})" for name, grid in grids.items()),
+        cure=cure,
+        subject=subject,
+        file=path,
+    )
+
+
+def _grid_text(shape: tuple[int, int, int], affine: np.ndarray) -> str:
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    corner = np.round(affine[:3, 3], 2).tolist()
+    return f"shape {shape}, voxels of {' x '.join(f'{size:.3g}' for size in spacing)} mm, first voxel at {corner} mm"
+
+
+def _lesion_table(volumes: dict[str, dict[str, float] | None]) -> pd.DataFrame:
+    rows = [(study, name, ml) for study, found in volumes.items() for name, ml in (found or {}).items()]
+    return pd.DataFrame(rows, columns=["study", "lesion_class", "ml"]).astype({"ml": float})
+
+
+def _no_lesion(table: pd.DataFrame, lesion: LesionLayout) -> InputError:
+    masks = table.loc[table["lesion_path"] != "", "lesion_path"].unique()
+    return InputError(
+        "there is no lesion anywhere in the cohort",
+        given=f"{table['study'].nunique()} studies, {len(masks)} lesion masks, all empty: {listed(masks, limit=3)}",
+        allowed=f"at least one voxel with one of the codes {listed(sorted(lesion.codes))}",
+        cure="correct the layout's `lesion.file` or `lesion.codes`, or (healthy subjects) set `require_lesions: false`",
+        file=masks[0] if len(masks) else None,
+    )

@@ -1,0 +1,146 @@
+"""Fingerprints: one short text that changes when anything of what it stands for changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+from functools import lru_cache, partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel
+
+_DIGEST_BYTES = 16
+_BLOCK_BYTES = 1 << 20
+_READERS = 4  # threads: hashing lets go of the interpreter, and a disk serves few readers best
+
+
+def fingerprint_of(*objects: object) -> str:
+    """A fingerprint of values, the same in every process and on every machine.
+
+    Known are ``None``, numbers, text, bytes, enums, pydantic models, dataclasses, mappings (in any order), sequences,
+    sets, NumPy arrays, pandas tables, and paths, which stand for the content of the file or folder.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Raises:
+        TypeError: an object of another type.
+    """
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for part in _parts(list(objects)):
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()
+
+
+def file_fingerprint(path: Path | str) -> str:
+    """A fingerprint of a file's content; read once per process as long as size and time of the file stay."""
+    status = Path(path).stat()
+    return _content(str(path), status.st_size, status.st_mtime_ns)
+
+
+def code_fingerprint(*parts: Callable[..., Any] | ModuleType) -> str:
+    """A fingerprint of the source of modules, each given itself or by a function in it.
+
+    With it in its key, a result made by code that has changed since does not pass for current.
+    """
+    return fingerprint_of([inspect.getsource(_module_of(part)) for part in parts])
+
+
+def study_fingerprints(table: pd.DataFrame) -> dict[str, str]:
+    """A fingerprint per study of a cohort: the content of its scans and masks, wherever they lie."""
+    files = {str(path) for column in ("path", "lesion_path", "brain_path") for path in table[column] if path}
+    with ThreadPoolExecutor(_READERS) as pool:
+        content = dict(zip(sorted(files), pool.map(file_fingerprint, sorted(files)), strict=True)) | {"": ""}
+    result = {}
+    for study, rows in table.groupby("study"):
+        first = rows.iloc[0]
+        scans = {name: content[path] for name, path in zip(rows["sequence"], rows["path"], strict=True)}
+        masks = (content[first.lesion_path], first.lesion_on, content[first.brain_path])
+        result[str(study)] = fingerprint_of(first.subject, first.visit, scans, masks)
+    return result
+
+
+def cohort_fingerprint(table: pd.DataFrame) -> str:
+    """A fingerprint of a cohort: its studies and the content of their files, not the split and not the folder."""
+    return fingerprint_of(study_fingerprints(table))
+
+
+@lru_cache(maxsize=100_000)
+def _content(path: str, size: int, changed_ns: int) -> str:
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    with Path(path).open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return f"{size}:{digest.hexdigest()}"
+
+
+def _module_of(part: Callable[..., Any] | ModuleType) -> ModuleType:
+    while isinstance(part, partial):
+        part = part.func
+    module = part if isinstance(part, ModuleType) else inspect.getmodule(part)
+    if module is None:
+        raise TypeError(f"{part!r} lies in no module")
+    return module
+
+
+def _parts(value: object) -> Iterator[bytes]:
+    """The canonical bytes of a value: its kind first, so that 1, 1.0, True and "1" differ."""
+    if isinstance(value, Enum):  # before the plain types: some enums and NumPy numbers are their subclasses
+        yield from _parts([type(value).__name__, value.value])
+    elif isinstance(value, np.generic):
+        yield from _parts(value.item())
+    elif value is None or isinstance(value, (bool, int, float, str, bytes)):
+        yield f"{type(value).__name__}:{value!r}".encode(errors="surrogatepass")
+    elif isinstance(value, np.ndarray):
+        yield from _array_parts(value)
+    elif isinstance(value, Path):
+        yield from _path_parts(value)
+    else:
+        yield from _container_parts(value)
+
+
+def _container_parts(value: object) -> Iterator[bytes]:
+    if isinstance(value, BaseModel):
+        yield from _parts([type(value).__name__, {name: getattr(value, name) for name in type(value).model_fields}])
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        yield from _parts([type(value).__name__, fields])
+    elif isinstance(value, (pd.DataFrame, pd.Series)):
+        frame = value.to_frame() if isinstance(value, pd.Series) else value
+        yield from _parts({str(name): frame[name].tolist() for name in frame})
+    elif isinstance(value, Mapping):
+        yield f"mapping of {len(value)}".encode()
+        yield from sorted(fingerprint_of(key, item).encode() for key, item in value.items())
+    elif isinstance(value, (set, frozenset)):
+        yield f"set of {len(value)}".encode()
+        yield from sorted(fingerprint_of(item).encode() for item in value)
+    elif isinstance(value, (list, tuple)):
+        yield f"sequence of {len(value)}".encode()
+        for item in value:
+            yield from _parts(item)
+    else:
+        raise TypeError(f"no fingerprint is known for a {type(value).__name__}: {value!r}")
+
+
+def _array_parts(array: np.ndarray) -> Iterator[bytes]:
+    if array.dtype == object:
+        yield from _parts(array.tolist())
+        return
+    yield f"array {array.dtype.str} {array.shape}".encode()
+    yield np.ascontiguousarray(array).tobytes()
+
+
+def _path_parts(path: Path) -> Iterator[bytes]:
+    if path.is_dir():
+        inside = sorted(file for file in path.rglob("*") if file.is_file())
+        yield from _parts({file.relative_to(path).as_posix(): file_fingerprint(file) for file in inside})
+    else:
+        yield from _parts(["file", file_fingerprint(path) if path.is_file() else "absent"])

@@ -1,0 +1,28 @@
+"""Nearest names, for errors that say what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+_LIKENESS = 0.4  # difflib's ratio from which a name is worth suggesting
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str | None:
+    """The allowed name most like the given one (case does not count), or ``None`` where none is alike."""
+    names = list(allowed)
+    found = difflib.get_close_matches(given.lower(), [name.lower() for name in names], n=1, cutoff=_LIKENESS)
+    return next((name for name in names if found and name.lower() == found[0]), None)
+
+
+def suggestion(given: str, allowed: Iterable[str]) -> str:
+    """``"did you mean 'FLAIR'? "`` or an empty string: the opening of a cure."""
+    name = nearest(given, allowed)
+    return f"did you mean '{name}'? " if name is not None else ""
+
+
+def listed(names: Iterable[object], limit: int = 10) -> str:
+    """The first names with commas between them, and how many more there are."""
+    every = [str(name) for name in names]
+    rest = len(every) - limit
+    return (", ".join(every[:limit]) or "nothing") + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,143 @@
+"""The subject store: what a stage left for each study (volumes, record, quality measures), and whether it is whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from lesionlab.data.artifact import RECEIPT, read_receipt, write_json
+from lesionlab.data.names import listed, suggestion
+from lesionlab.errors import InputError
+from lesionlab.imaging.nifti import write_volume
+from lesionlab.imaging.volume import Volume
+
+MANIFEST = "manifest.json"
+LOGS = "_logs"
+_RECORD, _QC, _SUFFIX = "record.json", "qc.json", ".nii.gz"
+_RUN_AGAIN = "run the stage again: it computes what is missing and keeps the rest"
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a stage makes of one study.
+
+    Attributes:
+        volumes: name to volume; kept with their dtype. A name may hold a folder (``truth/brain``).
+        qc: name to measure, one number each (NaN allowed).
+        record: whatever else is worth keeping, JSON-able (transforms, landmarks, choices).
+    """
+
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
+    qc: Mapping[str, float] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SubjectStore:
+    """A stage's folder: ``<study>/<name>.nii.gz``, ``record.json`` and ``qc.json``, and one ``manifest.json``.
+
+    Attributes:
+        root: the stage's folder. It need not exist yet: then the store is not complete.
+    """
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))
+
+    def manifest(self) -> dict[str, Any] | None:
+        """What was expected, what is there and what failed; ``None`` where the stage has never run."""
+        try:
+            return json.loads((self.root / MANIFEST).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        except (OSError, ValueError):
+            return None
+
+    def complete(self) -> bool:
+        """Whether every expected study is there whole, or failed where failures were allowed."""
+        manifest = self.manifest()
+        return manifest is not None and manifest["complete"] is True and set(self.studies()) == set(manifest["present"])
+
+    def studies(self) -> list[str]:
+        """The studies of the last run that are there and whole, in the run's order."""
+        manifest = self.manifest() or {"expected": {}, "present": {}}
+        return [study for study in manifest["expected"] if self._is_whole(study, manifest["present"].get(study))]
+
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprint of each study: what the next stage's fingerprints are made from."""
+        manifest = self.manifest() or {"present": {}}
+        return {study: manifest["present"][study]["fingerprint"] for study in self.studies()}
+
+    def names(self, study: str) -> list[str]:
+        """The names of a study's volumes, sorted; raises ``InputError`` for a study that is not there."""
+        return sorted(path.name.removesuffix(_SUFFIX) for path in self._folder(study).glob(f"*{_SUFFIX}"))
+
+    def volume(self, study: str, name: str) -> Volume:
+        """Read one volume with the dtype it was stored in; raises ``InputError`` where study or volume is not there."""
+        path = self._folder(study) / f"{name}{_SUFFIX}"
+        if not path.is_file():
+            names = self.names(study)
+            raise InputError(
+                "the stage keeps no volume of that name",
+                given=name,
+                allowed=listed(names),
+                cure=f"{suggestion(name, names)}name one of these, or switch the step on that makes it",
+                subject=study,
+                file=path,
+            )
+        image = nib.nifti1.load(path)  # not read_volume: a map that is 0 everywhere is no fault here
+        return Volume(np.ascontiguousarray(image.dataobj), np.asarray(image.affine, dtype=np.float64))
+
+    def volumes(self, study: str) -> dict[str, Volume]:
+        """Read all volumes of a study."""
+        return {name: self.volume(study, name) for name in self.names(study)}
+
+    def record(self, study: str) -> dict[str, Any]:
+        """The record of a study; raises ``InputError`` for a study that is not there."""
+        return json.loads((self._folder(study) / _RECORD).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+    def qc(self) -> pd.DataFrame:
+        """The quality measures, long: ``study``, ``measure``, ``value``."""
+        rows = []
+        for study in self.studies():
+            measures = json.loads((self.root / study / _QC).read_text(encoding="utf-8"))
+            rows += [(study, name, value) for name, value in measures.items()]
+        return pd.DataFrame(rows, columns=["study", "measure", "value"]).astype({"value": float})
+
+    def failures(self) -> pd.DataFrame:
+        """The studies that failed in the last run: ``study``, ``reason``."""
+        manifest = self.manifest() or {"failed": {}}
+        return pd.DataFrame(list(manifest["failed"].items()), columns=["study", "reason"])
+
+    def _is_whole(self, study: str, entry: Mapping[str, Any] | None) -> bool:
+        return entry is not None and read_receipt(self.root / study) == entry
+
+    def _folder(self, study: str) -> Path:
+        folder = self.root / study
+        if not (folder / RECEIPT).is_file():
+            studies = self.studies()
+            raise InputError(
+                "the stage has no such study",
+                given=study,
+                allowed=listed(studies),
+                cure=f"{suggestion(study, studies)}name one of these, or {_RUN_AGAIN}",
+                subject=study,
+                file=folder,
+            )
+        return folder
+
+
+def write_result(result: StudyResult, folder: Path) -> None:
+    """Write a study's result into a folder."""
+    for name, volume in result.volumes.items():
+        path = folder / f"{name}{_SUFFIX}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_volume(volume, path)
+    write_json(folder / _RECORD, dict(result.record))
+    write_json(folder / _QC, {name: float(value) for name, value in result.qc.items()})

@@ -1,0 +1,114 @@
+"""Worker processes: one per core with one thread each, and the same random numbers in every run."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import joblib
+import numpy as np
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from lesionlab.imaging.ants_bridge import reproducible_environment
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class WorkerLost(RuntimeError):
+    """A worker process ended without an answer: killed, most often for want of memory, or crashed in native code."""
+
+
+def run_parallel(
+    work: Callable[[Task], Result], tasks: Mapping[str, Task], workers: int, seed: int = 0
+) -> Iterator[tuple[str, Result]]:
+    """Yield ``(name, work(task))`` for every task, as they finish.
+
+    Each call has one thread and its own seed, made from the seed and the task's name, so that the results do not depend
+    on the number of workers. With one worker the calls run in this process.
+
+    Args:
+        work: called with one task; what it raises ends the run. It must be importable by name where workers > 1.
+        tasks: name to argument; arguments travel to the workers, so let them name files and not hold volumes.
+        workers: processes.
+        seed: of the run.
+
+    Raises:
+        WorkerLost: a worker process died; what had been yielded before stands.
+    """
+    if workers == 1 or not tasks:
+        for name, task in tasks.items():
+            yield _call(work, name, task, seed)
+        return
+    # The variables count when a library is loaded: the worker gets them at its start and before it imports anything.
+    with environment(seed) as values:
+        pool = joblib.Parallel(
+            n_jobs=workers,
+            backend="loky",
+            return_as="generator_unordered",
+            batch_size=1,  # one answer per task: a worker that dies takes no finished one with it
+            pre_dispatch=workers,
+            initializer=os.environ.update,
+            initargs=(values,),
+        )
+        try:
+            yield from pool(joblib.delayed(_call)(work, name, task, seed) for name, task in tasks.items())
+        except TerminatedWorkerError as error:
+            raise WorkerLost("a worker process died (out of memory, or a crash in native code)") from error
+
+
+@contextmanager
+def environment(seed: int) -> Iterator[dict[str, str]]:
+    """Set the variables for one thread and reproducible ANTs, and put them back afterwards."""
+    values = reproducible_environment(seed + 1)  # ANTs takes 0 for "no seed"
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield values
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _call(work: Callable[[Task], Result], name: str, task: Task, seed: int) -> tuple[str, Result]:
+    own_seed = zlib.crc32(f"{seed}/{name}".encode())
+    with environment(seed), _seeded(own_seed), _torch_seeded(own_seed):
+        return name, work(task)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators, which libraries may draw from, and put their states back afterwards."""
+    states = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+@contextmanager
+def _torch_seeded(seed: int) -> Iterator[None]:
+    """Seed torch and give it one thread, where it is loaded; where it is loaded later, OMP_NUM_THREADS limits it."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,16 @@
+"""Kedro datasets for the project's own kinds of file."""
+
+from lesionlab.datasets.folders import Folders, FoldersDataset
+from lesionlab.datasets.store import SliceStoreDataset, SubjectStoreDataset, TrainingRunDataset, TrainingRunsDataset
+from lesionlab.datasets.text import TableDataset, TextDataset
+
+__all__ = [
+    "Folders",
+    "FoldersDataset",
+    "SliceStoreDataset",
+    "SubjectStoreDataset",
+    "TableDataset",
+    "TextDataset",
+    "TrainingRunDataset",
+    "TrainingRunsDataset",
+]

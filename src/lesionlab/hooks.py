@@ -1,0 +1,107 @@
+"""Kedro hooks: every run is an MLflow run that knows its parameters, its commit and its cohort."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.pipeline.node import Node
+from pydantic import BaseModel
+
+import lesionlab
+from lesionlab.pipelines.tracking import mlflow_name
+
+_PARAMETER_LIMIT = 500  # characters MLflow shows of one value
+_BATCH = 100  # parameters MLflow takes at once
+
+
+class TrackingHooks:
+    """Opens an MLflow run for each Kedro run, and logs what describes it."""
+
+    def __init__(self) -> None:
+        self._context: KedroContext | None = None
+        self._started: dict[str, float] = {}
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Point MLflow at the project's local store."""
+        self._context = context
+        store = context.config_loader["mlflow"]
+        mlflow.set_tracking_uri(_absolute(store["tracking_uri"], context.project_path))
+        name = store["experiment"]
+        if mlflow.get_experiment_by_name(name) is None:
+            folder = (Path(context.project_path) / store["artifacts"]).resolve()
+            mlflow.create_experiment(name, artifact_location=folder.as_uri())
+        mlflow.set_experiment(name)
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+        """Start the run: commit, version, command, and every parameter flattened."""
+        if self._context is None:
+            return
+        names = run_params.get("pipeline_names") or [run_params.get("pipeline_name") or "__default__"]
+        env = run_params.get("env") or "base"
+        mlflow.start_run(run_name=f"{'+'.join(name for name in names if name) or '__default__'} ({env})")
+        mlflow.set_tags({"version": lesionlab.__version__, "env": env, **commit(Path(self._context.project_path))})
+        flat = flatten(self._context.params)
+        items = [(mlflow_name(key), str(value)[:_PARAMETER_LIMIT]) for key, value in flat.items()]
+        for start in range(0, len(items), _BATCH):
+            mlflow.log_params(dict(items[start : start + _BATCH]))
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Remember when the node began."""
+        self._started[node.name] = time.perf_counter()
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Log how long the node took, s."""
+        if mlflow.active_run():
+            mlflow.log_metric(f"seconds/{node.name}", time.perf_counter() - self._started.pop(node.name))
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Close the run."""
+        mlflow.end_run()
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Close the run as failed, with the reason."""
+        if mlflow.active_run():
+            mlflow.set_tag("error", str(error)[:_PARAMETER_LIMIT])
+        mlflow.end_run(status="FAILED")
+
+
+def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings and models as one mapping with dotted names; lists stay values."""
+    if isinstance(values, BaseModel):
+        values = values.model_dump()
+    if not isinstance(values, dict) or not values:
+        return {prefix: values} if prefix else {}
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat
+
+
+def commit(project: Path) -> dict[str, str]:
+    """The code's commit and whether the working tree differed from it; empty outside a git checkout."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(project), *words], capture_output=True, text=True, check=True).stdout
+
+    try:
+        return {"commit": git("rev-parse", "HEAD").strip(), "modified": str(bool(git("status", "--porcelain").strip()))}
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+
+
+def _absolute(uri: str, project: Path | str) -> str:
+    """A ``sqlite:///file`` address with its file relative to the project."""
+    scheme = "sqlite:///"
+    return f"{scheme}{Path(project) / uri.removeprefix(scheme)}" if uri.startswith(scheme) else uri

@@ -1,0 +1,1 @@
+"""Pure functions on volumes: nothing here knows of cohorts, networks or pipelines."""

@@ -1,0 +1,127 @@
+"""The way to ANTs and back: RAS volumes to LPS images, a tidy scratch folder, and the same result every time."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lesionlab.imaging.volume import Volume
+
+if TYPE_CHECKING:
+    from ants import ANTsImage
+
+#: Changes RAS to LPS coordinates and back: the first two axes change sign.
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+DEFAULT_SEED = 7
+
+
+def reproducible_environment(seed: int = DEFAULT_SEED) -> dict[str, str]:
+    """Environment variables with which ANTs and ITK give the same output for the same input.
+
+    They are read when the libraries start, so they are to be set before ``ants`` or ``SimpleITK`` is imported: in the
+    environment of a worker process. One thread each: floating-point sums over threads change from run to run, and a
+    worker process per core is faster than one process with many threads.
+
+    Args:
+        seed: of ANTs' metric sampling; ANTs takes 0 for "no seed".
+
+    Raises:
+        ValueError: the seed is not positive.
+    """
+    if seed <= 0:
+        raise ValueError(f"ANTs takes a seed of at least 1, got {seed}")
+    return {
+        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
+        "ANTS_RANDOM_SEED": str(seed),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
+
+
+def ensure_reproducible(seed: int = DEFAULT_SEED) -> None:
+    """Set :func:`reproducible_environment` in this process where its user has set nothing; call before ITK starts."""
+    for name, value in reproducible_environment(seed).items():
+        os.environ.setdefault(name, value)
+
+
+def to_ants(volume: Volume) -> ANTsImage:
+    """A volume as ANTs image (float32), LPS geometry, same voxel order.
+
+    Raises:
+        ValueError: the affine shears or is singular; ITK has no such images.
+    """
+    ants = load_ants()
+    lps = RAS_TO_LPS @ volume.affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    if (spacing == 0).any():
+        raise ValueError(f"a voxel has no size: spacing {spacing.tolist()} mm")
+    direction = _nearest_rotation(lps[:3, :3] / spacing)
+    return ants.from_numpy(
+        np.ascontiguousarray(volume.data, dtype=np.float32),
+        origin=lps[:3, 3].tolist(),
+        spacing=spacing.tolist(),
+        direction=direction,
+    )
+
+
+def from_ants(image: ANTsImage, dtype: type | np.dtype = np.float32) -> Volume:
+    """An ANTs image as volume, RAS geometry, same voxel order."""
+    lps = np.eye(4)
+    lps[:3, :3] = np.asarray(image.direction) * np.asarray(image.spacing)
+    lps[:3, 3] = image.origin
+    return Volume(image.numpy().astype(dtype), RAS_TO_LPS @ lps)
+
+
+def matrix_from_ants(path: str | Path) -> np.ndarray:
+    """Read a linear transform file of ANTs as ``(4, 4)`` float64 in RAS mm: point of the fixed image -> moving image.
+
+    ITK stores ``y = A (x - c) + c + t`` in LPS, c being the fixed parameters.
+    """
+    transform = load_ants().read_transform(str(path))
+    parameters = np.asarray(transform.parameters, dtype=np.float64)
+    center = np.asarray(transform.fixed_parameters, dtype=np.float64)
+    linear = parameters[:9].reshape(3, 3)
+    lps = np.eye(4)
+    lps[:3, :3] = linear
+    lps[:3, 3] = parameters[9:] + center - linear @ center
+    return RAS_TO_LPS @ lps @ RAS_TO_LPS
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A temporary folder, also for what ANTsPy writes on its own; it leaves its transforms behind otherwise."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="lesionlab-") as folder:
+        tempfile.tempdir = folder
+        try:
+            yield Path(folder)
+        finally:
+            tempfile.tempdir = before
+
+
+def load_ants() -> Any:
+    # Late: the import takes a second, and the environment has to be set first.
+    ensure_reproducible()
+    import ants
+
+    return ants
+
+
+def _nearest_rotation(direction: np.ndarray) -> np.ndarray:
+    """The orthonormal matrix nearest to the direction cosines of a header, which are rounded to float32 there."""
+    left, _, right = np.linalg.svd(direction)
+    nearest = left @ right
+    if np.abs(nearest - direction).max() > _MAX_SHEAR:
+        raise ValueError(f"the affine shears, its axes are not at right angles: {direction.tolist()}")
+    return nearest
+
+
+_MAX_SHEAR = 1e-2

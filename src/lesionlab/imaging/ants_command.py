@@ -1,0 +1,138 @@
+"""antsRegistration with every stage spelt out: ants.registration fixes half of what a thick-slice study needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lesionlab.imaging.ants_bridge import load_ants
+
+if TYPE_CHECKING:
+    from ants import ANTsImage
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One similarity term: ``kind`` of ``fixed`` and ``moving``.
+
+    Attributes:
+        kind: ``Mattes`` (parameter: bins), ``CC`` (radius, voxels), ``GC`` (none) or ``MeanSquares`` (none).
+        fixed: the image that stays.
+        moving: the image that moves.
+        weight: relative to the stage's other terms.
+        parameter: see ``kind``.
+        sampling: share of the voxels looked at, on a regular lattice; None looks at all.
+    """
+
+    kind: str
+    fixed: ANTsImage
+    moving: ANTsImage
+    weight: float = 1.0
+    parameter: int = 32
+    sampling: float | None = None
+
+    def text(self) -> str:
+        """The term as antsRegistration's ``--metric`` takes it."""
+        from ants.internal import get_pointer_string
+
+        pair = f"{get_pointer_string(self.fixed)},{get_pointer_string(self.moving)}"
+        rest = "" if self.sampling is None else f",Regular,{self.sampling}"
+        return f"{self.kind}[{pair},{self.weight},{self.parameter}{rest}]"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One transform and how it is searched, from coarse to fine.
+
+    Attributes:
+        transform: ``Rigid[0.1]``, ``Affine[0.1]``, ``SyN[0.2,3,0]`` (gradient step; update and total field smoothing,
+            voxels).
+        metrics: terms that are added up.
+        iterations: at most, per level.
+        shrink: subsampling per level (less along thick axes: ANTs evens out the voxels).
+        smoothing_mm: Gaussian sigma per level.
+        threshold: slope of the metric below which a level ends.
+        window: iterations over which the slope is taken.
+    """
+
+    transform: str
+    metrics: Sequence[Metric]
+    iterations: Sequence[int]
+    shrink: Sequence[int]
+    smoothing_mm: Sequence[float]
+    threshold: float = 1e-6
+    window: int = 10
+
+    def arguments(self) -> list[str]:
+        """The stage as command line."""
+        terms = [word for metric in self.metrics for word in ("--metric", metric.text())]
+        return [
+            *("--transform", self.transform),
+            *terms,
+            *("--convergence", f"[{_levels(self.iterations)},{self.threshold},{self.window}]"),
+            *("--shrink-factors", _levels(self.shrink)),
+            *("--smoothing-sigmas", _levels(self.smoothing_mm) + "mm"),
+        ]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Files of the transforms found: the linear one, and the warp with its inverse where a stage was deformable."""
+
+    linear: str
+    warp: str | None = None
+    inverse_warp: str | None = None
+
+    @property
+    def forward(self) -> list[str]:
+        """For ``ants.apply_transforms``: brings the moving image to the fixed image's grid."""
+        return [self.linear] if self.warp is None else [self.warp, self.linear]
+
+
+@dataclass(frozen=True)
+class Search:
+    """A whole registration: stages, start, mask.
+
+    Attributes:
+        stages: in order.
+        start: transform files to begin with (the last is applied to points of the fixed image first... as
+            ``ants.apply_transforms`` takes them); they are merged into the result.
+        mask: of the fixed image, for the metric; None looks everywhere.
+        double: 64-bit floats inside.
+    """
+
+    stages: Sequence[Stage]
+    start: Sequence[str] = field(default_factory=tuple)
+    mask: ANTsImage | None = None
+    double: bool = False
+
+    def run(self, folder: Path, name: str = "found") -> Found:
+        """Register; the transforms' files land in ``folder``."""
+        from ants.internal import get_pointer_string
+
+        ants, prefix = load_ants(), str(folder / name)
+        # The pointer's image has to outlive the call.
+        mask = None if self.mask is None else self.mask.clone("unsigned char")
+        arguments = [
+            *("--dimensionality", "3", "--output", prefix),
+            *(word for start in self.start for word in ("--initial-moving-transform", start)),
+            *(word for stage in self.stages for word in stage.arguments()),
+            *(() if mask is None else ("--masks", f"[{get_pointer_string(mask)},NA]")),
+            *("--float", "0" if self.double else "1", "--collapse-output-transforms", "1"),
+        ]
+        ants.registration(arguments, None)
+        linear, warp, inverse = (Path(prefix + end) for end in _ENDINGS)
+        return Found(str(linear), _if_there(warp), _if_there(inverse))
+
+
+_ENDINGS = ("0GenericAffine.mat", "1Warp.nii.gz", "1InverseWarp.nii.gz")
+
+
+def _if_there(path: Path) -> str | None:
+    return str(path) if path.exists() else None
+
+
+def _levels(values: Sequence[float]) -> str:
+    return "x".join(f"{value:g}" for value in values)

@@ -1,0 +1,1 @@
+"""One function per published term; each cites its equation."""

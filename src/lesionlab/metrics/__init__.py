@@ -1,0 +1,1 @@
+"""Measures of segmentation and synthesis, and the statistics over them."""

@@ -1,0 +1,91 @@
+"""The pieces that networks of these papers share: norms, convolution and residual blocks, initialisation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+Norm = Literal["batch", "instance"]
+
+STEM_KERNEL = 7
+STEM_PADDING = 3
+INIT_STD = 0.02  # Radford et al. 2016, taken over by pix2pix, pix2pixHD and SAMR
+
+
+def norm_layer(norm: Norm, channels: int) -> nn.Module:
+    """Batch norm, or instance norm without learnt scale (as pix2pixHD has it), over ``channels``."""
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.InstanceNorm2d(channels)
+
+
+def stem(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
+    """``(N, inputs, H, W)`` -> ``(N, outputs, H, W)``: reflect-pad 3, k7 s1, norm, ReLU."""
+    return nn.Sequential(
+        nn.ReflectionPad2d(STEM_PADDING),
+        nn.Conv2d(inputs, outputs, STEM_KERNEL, bias=False),  # the norm that follows would cancel a bias
+        norm_layer(norm, outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def down_block(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
+    """``(N, inputs, H, W)`` -> ``(N, outputs, H/2, W/2)``: k3 s2 p1, norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
+        norm_layer(norm, outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def up_block(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
+    """``(N, inputs, H, W)`` -> ``(N, outputs, 2H, 2W)``: transposed k3 s2, output padding 1, norm, ReLU."""
+    return nn.Sequential(
+        nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1, bias=False),
+        norm_layer(norm, outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def image_head(inputs: int) -> nn.Sequential:
+    """``(N, inputs, H, W)`` -> one image ``(N, 1, H, W)`` in [-1, 1]: reflect-pad 3, k7, tanh."""
+    return nn.Sequential(nn.ReflectionPad2d(STEM_PADDING), nn.Conv2d(inputs, 1, STEM_KERNEL), nn.Tanh())
+
+
+class ResidualBlock(nn.Module):
+    """x + (reflect-pad, k3, norm, ReLU, reflect-pad, k3, norm)(x); shape unchanged (Johnson et al. 2016)."""
+
+    def __init__(self, channels: int, norm: Norm) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=False),
+            norm_layer(norm, channels),
+            nn.ReLU(inplace=True),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=False),
+            norm_layer(norm, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, channels, H, W)`` -> the same shape."""
+        return x + self.body(x)
+
+
+def residual_trunk(channels: int, blocks: int, norm: Norm) -> nn.Sequential:
+    """``blocks`` residual blocks in a row; shape unchanged."""
+    return nn.Sequential(*(ResidualBlock(channels, norm) for _ in range(blocks)))
+
+
+def init_gan_weights(network: nn.Module) -> None:
+    """Set convolutions to N(0, 0.02), batch norm scales to N(1, 0.02), every bias to 0, in place."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, INIT_STD)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, INIT_STD)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

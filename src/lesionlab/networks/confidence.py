@@ -1,0 +1,41 @@
+"""CG-SAMR's synthesis and confidence map modules (section III-B, Figure 3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+MODULE_WIDTHS = (32, 16, 16)
+LEAK = 0.2
+
+
+class Guidance(NamedTuple):
+    """What a branch knows half-way: a coarse image ``(N, 1, h, w)`` in [-1, 1] and its confidence in (0, 1)."""
+
+    image: Tensor
+    confidence: Tensor
+
+
+def pointwise_module(inputs: int, end: nn.Module) -> nn.Sequential:
+    """``(N, inputs, h, w)`` -> ``(N, 1, h, w)``: four 1x1 convolutions, leaky ReLU between, ``end`` last, no norm."""
+    layers: list[nn.Module] = []
+    for outputs in MODULE_WIDTHS:
+        layers += [nn.Conv2d(inputs, outputs, 1), nn.LeakyReLU(LEAK, inplace=True)]
+        inputs = outputs
+    return nn.Sequential(*layers, nn.Conv2d(inputs, 1, 1), end)
+
+
+class GuidanceModule(nn.Module):
+    """SM and CM: a coarse image from the features, and how far to trust it, pixel by pixel (Eq. 1)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.synthesis = pointwise_module(channels, nn.Tanh())
+        self.confidence = pointwise_module(channels + 1, nn.Sigmoid())
+
+    def forward(self, features: Tensor) -> Guidance:
+        """``(N, channels, h, w)`` -> image and confidence, each ``(N, 1, h, w)``."""
+        image = self.synthesis(features)
+        return Guidance(image, self.confidence(torch.cat([features, image], dim=1)))

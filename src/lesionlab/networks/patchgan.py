@@ -1,0 +1,75 @@
+"""Multi-scale label-wise discriminators (CG-SAMR, section III-C; PatchGAN of pix2pix, pyramid of pix2pixHD)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from lesionlab.networks.blocks import Norm, norm_layer
+
+LEAK = 0.2
+KERNEL = 4
+PADDING = 2
+INNER_STRIDES = (2, 2, 1)
+SCALES = 2
+
+Features = list[Tensor]
+
+
+class PatchGAN(nn.Module):
+    """Five convolutions: width, 2, 4, 8 times the width, 1; strides 2, 2, 2, 1, 1; norm on the inner layers."""
+
+    def __init__(self, inputs: int, width: int, norm: Norm) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [
+            nn.Sequential(nn.Conv2d(inputs, width, KERNEL, 2, PADDING), nn.LeakyReLU(LEAK, inplace=True))
+        ]
+        for stride in INNER_STRIDES:
+            layers.append(
+                nn.Sequential(
+                    nn.Conv2d(width, 2 * width, KERNEL, stride, PADDING, bias=False),
+                    norm_layer(norm, 2 * width),
+                    nn.LeakyReLU(LEAK, inplace=True),
+                )
+            )
+            width *= 2
+        layers.append(nn.Conv2d(width, 1, KERNEL, 1, PADDING))
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Features:
+        """``(N, inputs, H, W)`` -> the five layers' outputs; the last are logits, one per patch."""
+        outputs: Features = []
+        for layer in self.layers:
+            x = layer(x)
+            outputs.append(x)
+        return outputs
+
+
+class LabelWiseDiscriminators(nn.Module):
+    """A discriminator for each region of interest at each of two scales, D_1 .. D_6 for three regions.
+
+    Args:
+        inputs: channels of label map, prior and images together.
+        regions: number of regions of interest.
+        width: feature maps of the first layer (64 in full size).
+        norm: ``batch`` or ``instance``.
+    """
+
+    def __init__(self, inputs: int, regions: int, width: int, norm: Norm) -> None:
+        super().__init__()
+        self.discriminators = nn.ModuleList(PatchGAN(inputs, width, norm) for _ in range(regions * SCALES))
+        self.halve = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
+
+    def forward(self, x: Tensor, masks: Tensor) -> list[Features]:
+        """Judge ``x`` ``(N, inputs, H, W)`` region by region.
+
+        ``masks`` ``(N, regions, H, W)`` of zeros and ones are applied first, at full size; the half scale is
+        pooled from what is left. Neither argument is changed. Returned in the paper's order: region by region,
+        full scale before half.
+        """
+        outputs = []
+        for region in range(masks.shape[1]):
+            scaled = x * masks[:, region : region + 1]
+            for scale in range(SCALES):
+                scaled = self.halve(scaled) if scale else scaled
+                outputs.append(self.discriminators[region * SCALES + scale](scaled))
+        return outputs

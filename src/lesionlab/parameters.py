@@ -1,0 +1,146 @@
+"""Every parameter of the project in one typed tree: what ``conf/*/parameters*.yml`` and ``--params`` may say."""
+
+from __future__ import annotations
+
+import os
+import typing
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lesionlab.data.layout import Layout
+from lesionlab.data.manipulation import ManipulationOptions
+from lesionlab.data.slice_rules import SliceRules
+from lesionlab.data.splits import SplitOptions
+from lesionlab.imaging.atlas import AtlasOptions
+from lesionlab.imaging.bias import BiasOptions
+from lesionlab.imaging.brain import BrainOptions
+from lesionlab.imaging.grid import GridOptions
+from lesionlab.imaging.phantom.options import PhantomOptions
+from lesionlab.imaging.registration import CoregisterOptions
+from lesionlab.imaging.standardize import StandardizeOptions
+from lesionlab.imaging.tissue import TissueOptions
+from lesionlab.methods.cgsamr import CGSAMROptions
+from lesionlab.methods.unet import UNetOptions
+from lesionlab.training.options import TrainingOptions
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class CohortOptions(BaseModel):
+    """Which scans to work on."""
+
+    model_config = _STRICT
+
+    name: str = Field(description="name of the cohort in tables and reports")
+    source: Literal["files", "phantom"] = Field("files", description="phantom: lesionlab makes the scans itself")
+    root: str | None = Field(None, description="folder of the scans; not needed for the phantom")
+    layout: str = Field(description="how files are named: an entry of `layouts`")
+    require_lesions: bool = Field(True, description="whether a cohort without any lesion is an error")
+
+
+class RunOptions(BaseModel):
+    """How stages run over the studies."""
+
+    model_config = _STRICT
+
+    workers: int = Field(0, ge=0, description="processes; 0: one per core")
+    allow_failures: bool = Field(False, description="go on without studies that a stage could not process")
+
+    @property
+    def processes(self) -> int:
+        """The number of processes meant."""
+        return self.workers or os.cpu_count() or 1
+
+
+class AugmentationOptions(BaseModel):
+    """How many synthetic slices, made how."""
+
+    model_config = _STRICT
+
+    ratios: dict[str, float] = Field(
+        {"real+25%": 0.5, "real+50%": 1.0},
+        description="synthetic slices as a multiple of the real training slices; the names are CG-SAMR's, by the share of all",
+    )
+    manipulation: ManipulationOptions = ManipulationOptions()
+
+    def counts(self, real: int) -> dict[str, int]:
+        """Synthetic slices of each protocol beside so many real ones."""
+        return {protocol: round(ratio * real) for protocol, ratio in self.ratios.items()}
+
+
+class StatisticsOptions(BaseModel):
+    """Confidence intervals and tests."""
+
+    model_config = _STRICT
+
+    resamples: int = Field(2000, ge=100, description="of the bootstrap over subjects")
+    reference: str = Field("real", description="protocol that the others are compared with, subject by subject")
+
+
+class PublishedScore(BaseModel):
+    """One figure of a paper."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    method: str
+    protocol: str
+    sequence: str
+    lesion_class: str = Field(alias="class")
+    metric: str
+    value: float
+
+
+class Parameters(BaseModel):
+    """The root of the tree."""
+
+    model_config = _STRICT
+
+    workspace: str | None = Field(None, description="data/experiments/<this>; default: the experiment's name")
+    seed: int = 0
+    sequences: list[str] = Field(min_length=1, description="image channels, in order")
+    reference: str = Field(description="the sequence whose grid the others are brought to")
+    lesion_classes: list[str] = Field(min_length=1, description="labels 2, 3, ... in order")
+    cohort: CohortOptions
+    layouts: dict[str, Layout]
+    splits: SplitOptions
+    phantom: PhantomOptions
+    run: RunOptions
+    coregister: CoregisterOptions
+    brain: BrainOptions
+    bias: BiasOptions
+    standardize: StandardizeOptions
+    grid: GridOptions
+    atlas: AtlasOptions
+    tissues: TissueOptions
+    slices: SliceRules
+    cgsamr: CGSAMROptions
+    cgsamr_training: TrainingOptions
+    unet: UNetOptions
+    unet_training: TrainingOptions
+    augmentation: AugmentationOptions
+    statistics: StatisticsOptions
+    published: list[PublishedScore]
+
+
+def known_names(path: Sequence[Any]) -> list[str]:
+    """The names allowed at a place of the tree, for example ``("cgsamr", "weights")``."""
+    model: Any = Parameters
+    for part in path:
+        model = _inner(model, part)
+    return list(model.model_fields) if _is_model(model) else []
+
+
+def _inner(model: Any, part: Any) -> Any:
+    """The type below one step of a path: a field of a model, or the values of a mapping or list."""
+    if _is_model(model):
+        model = model.model_fields[part].annotation
+        found = [each for each in (model, *typing.get_args(model)) if _is_model(each)]
+        return found[0] if found else model
+    arguments = [each for each in typing.get_args(model) if _is_model(each)]
+    return arguments[-1] if arguments else None
+
+
+def _is_model(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, BaseModel)

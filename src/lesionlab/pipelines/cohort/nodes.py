@@ -1,0 +1,81 @@
+"""Scans -> cohort table -> split, as nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+
+from lesionlab.data.checks import CheckOptions, read_cohort
+from lesionlab.data.fingerprints import cohort_fingerprint, fingerprint_of
+from lesionlab.data.layout import find_layout
+from lesionlab.data.splits import SplitOptions, split_record, split_subjects
+from lesionlab.data.subject_store import StudyResult
+from lesionlab.datasets.folders import Folders
+from lesionlab.errors import InputError
+from lesionlab.imaging.phantom import PhantomOptions, make_subject, subject_files, subject_name
+from lesionlab.parameters import CohortOptions, RunOptions
+from lesionlab.pipelines.running import run
+
+PHANTOM = "phantom"
+SUFFIX = ".nii.gz"
+
+
+def provide_scans(
+    folders: Folders, cohort: CohortOptions, phantom: PhantomOptions, run_options: RunOptions, seed: int
+) -> dict[str, Any]:
+    """Where the scans lie: the user's folder, or the phantom's, made here where it is not there yet.
+
+    Raises:
+        InputError: the cohort is to be read from files, but no root is given.
+    """
+    if cohort.source == PHANTOM:
+        root = folders.scans / PHANTOM
+        jobs = {subject_name(index): (index, phantom, seed) for index in range(phantom.subjects)}
+        inputs = {name: fingerprint_of(job) for name, job in jobs.items()}
+        run(root, jobs, phantom_study, inputs, None, run_options, seed)
+        return {"root": str(root), "source": PHANTOM}
+    if cohort.root is None:
+        raise InputError(
+            "the cohort's folder is not given",
+            given="cohort.root is empty",
+            allowed="a folder that holds the scans",
+            cure="set cohort.root in the experiment's parameters.yml, or pass --params=cohort.root=/path/to/scans",
+        )
+    return {"root": cohort.root, "source": cohort.source}
+
+
+def phantom_study(job: tuple[int, PhantomOptions, int]) -> StudyResult:
+    """One phantom subject: its scans, its lesion mask, and the truth about it."""
+    subject = make_subject(*job)
+    transforms = {name: matrix.tolist() for name, matrix in subject.transforms.items()}
+    volumes = {name.removesuffix(SUFFIX): volume for name, volume in subject_files(subject).items()}
+    return StudyResult(volumes, record={"transforms": transforms})
+
+
+def find_studies(
+    scans: dict[str, Any],
+    cohort: CohortOptions,
+    layouts: dict[str, Any],
+    sequences: list[str],
+    lesion_classes: list[str],
+    run_options: RunOptions,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The checked studies, and those quarantined with their reasons.
+
+    Raises:
+        InputError: studies are quarantined and ``run.allow_failures`` is off; the reasons are listed.
+    """
+    options = CheckOptions(require_lesions=cohort.require_lesions, workers=run_options.processes)
+    found = read_cohort(Path(scans["root"]), find_layout(layouts, cohort.layout), sequences, lesion_classes, options)
+    return found.table, found.quarantine
+
+
+def split(studies: pd.DataFrame, options: SplitOptions) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The cohort with its split, and the split written down by subject."""
+    table = split_subjects(studies, options)
+    if mlflow.active_run():
+        mlflow.set_tag("cohort_fingerprint", cohort_fingerprint(table))
+    return table, split_record(table, options)

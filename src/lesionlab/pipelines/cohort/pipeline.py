@@ -1,0 +1,27 @@
+"""Scans -> cohort table -> split."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from lesionlab.pipelines.cohort import nodes
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """The phantom's scans where the cohort is the phantom's, then the checked cohort and its split."""
+    return pipeline(
+        [
+            node(
+                nodes.provide_scans,
+                ["folders", "params:cohort", "params:phantom", "params:run", "params:seed"],
+                "scans",
+                name="provide_scans",
+            ),
+            node(
+                nodes.find_studies,
+                ["scans", "params:cohort", "params:layouts", "params:sequences", "params:lesion_classes", "params:run"],
+                ["studies", "quarantine"],
+                name="find_studies",
+            ),
+            node(nodes.split, ["studies", "params:splits"], ["cohort", "split_record"], name="split"),
+        ],
+        tags=["cohort"],
+    )

@@ -1,0 +1,129 @@
+"""The preprocessing stages as nodes: jobs for the studies in, a complete store out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from lesionlab.data.fingerprints import fingerprint_of, study_fingerprints
+from lesionlab.data.layout import find_layout
+from lesionlab.data.subject_store import SubjectStore
+from lesionlab.datasets.folders import Folders
+from lesionlab.imaging.atlas import AtlasOptions
+from lesionlab.imaging.bias import BiasOptions
+from lesionlab.imaging.brain import BrainOptions
+from lesionlab.imaging.grid import GridOptions
+from lesionlab.imaging.registration import CoregisterOptions
+from lesionlab.imaging.standardize import StandardizeOptions, fit_landmarks
+from lesionlab.imaging.tissue import TissueOptions
+from lesionlab.parameters import CohortOptions, RunOptions
+from lesionlab.pipelines.preprocess import stages
+from lesionlab.pipelines.preprocess.stages import Job
+from lesionlab.pipelines.running import run
+
+
+def coregister(
+    cohort: pd.DataFrame,
+    folders: Folders,
+    options: CoregisterOptions,
+    cohort_options: CohortOptions,
+    layouts: dict[str, Any],
+    reference: str,
+    lesion_classes: list[str],
+    run_options: RunOptions,
+) -> SubjectStore:
+    """Every sequence on the grid of the reference sequence."""
+    layout = find_layout(layouts, cohort_options.layout)
+    classes = tuple(lesion_classes)
+    jobs = {
+        str(study): stages.Scans(rows, reference, layout.lesion, classes, options)
+        for study, rows in cohort.groupby("study", sort=True)
+    }
+    inputs = {study: fingerprint_of(key, layout, classes) for study, key in study_fingerprints(cohort).items()}
+    key = [options, reference]
+    return run(folders.shared_stage("coregister"), jobs, stages.coregister_study, inputs, key, run_options)
+
+
+def extract_brain(source: SubjectStore, folders: Folders, options: BrainOptions, run_options: RunOptions) -> SubjectStore:
+    """Brain masks, and sequences without skull."""
+    jobs, inputs = _jobs(source, options), source.fingerprints()
+    return run(folders.shared_stage("brain"), jobs, stages.brain_study, inputs, options, run_options)
+
+
+def correct_bias(source: SubjectStore, folders: Folders, options: BiasOptions, run_options: RunOptions) -> SubjectStore:
+    """Sequences without bias field."""
+    jobs, inputs = _jobs(source, options), source.fingerprints()
+    return run(folders.shared_stage("bias"), jobs, stages.bias_study, inputs, options, run_options)
+
+
+def standardize(
+    source: SubjectStore, cohort: pd.DataFrame, folders: Folders, options: StandardizeOptions, run_options: RunOptions
+) -> SubjectStore:
+    """Sequences on the intensity scale learnt on the training split."""
+    training = training_studies(source, cohort)
+    names = stages.sequences(source, training[0])
+    learns = options.rule == "nyul"
+    landmarks = {name: fit_landmarks(_masked(source, training, name), options) for name in names if learns}
+    jobs = _jobs(source, options, {"landmarks": landmarks})
+    inputs = {study: fingerprint_of(key, _key(source, training)) for study, key in source.fingerprints().items()}
+    return run(folders.stage("standardize"), jobs, stages.standardize_study, inputs, options, run_options)
+
+
+def to_grid(source: SubjectStore, folders: Folders, options: GridOptions, run_options: RunOptions) -> SubjectStore:
+    """All volumes on one in-plane grid."""
+    jobs, inputs = _jobs(source, options), source.fingerprints()
+    return run(folders.stage("grid"), jobs, stages.grid_study, inputs, options, run_options)
+
+
+def build_atlas(
+    source: SubjectStore, cohort: pd.DataFrame, folders: Folders, options: AtlasOptions, run_options: RunOptions
+) -> SubjectStore:
+    """The group template of the training studies."""
+    training = training_studies(source, cohort)
+    workers = run_options.processes
+    jobs = {stages.TEMPLATE: stages.TemplateJob(source, training, options, workers)}
+    inputs = {stages.TEMPLATE: _key(source, training)}
+    # One job that spreads its registrations over the workers itself.
+    alone = run_options.model_copy(update={"workers": 1})
+    return run(folders.stage("template"), jobs, stages.template_study, inputs, options, alone)
+
+
+def align_atlas(
+    template: SubjectStore, source: SubjectStore, folders: Folders, options: AtlasOptions, run_options: RunOptions
+) -> SubjectStore:
+    """The template at each study's position."""
+    jobs = _jobs(source, options, {"template": template})
+    own = template.fingerprints()
+    inputs = {study: fingerprint_of(key, own) for study, key in source.fingerprints().items()}
+    return run(folders.stage("atlas"), jobs, stages.atlas_study, inputs, options, run_options)
+
+
+def segment_tissues(
+    source: SubjectStore, folders: Folders, options: TissueOptions, run_options: RunOptions
+) -> SubjectStore:
+    """Tissue probabilities of each study."""
+    jobs, inputs = _jobs(source, options), source.fingerprints()
+    return run(folders.stage("tissues"), jobs, stages.tissue_study, inputs, options, run_options)
+
+
+def training_studies(source: SubjectStore, cohort: pd.DataFrame) -> list[str]:
+    """The studies of the training split that the stage before left, sorted: all that atlas and landmarks may see."""
+    training = set(cohort.loc[cohort["split"] == "train", "study"])
+    return [study for study in source.studies() if study in training]
+
+
+def _jobs(source: SubjectStore, options: Any, extra: Mapping[str, Any] | None = None) -> dict[str, Job[Any]]:
+    return {study: Job(source, study, options, extra or {}) for study in source.studies()}
+
+
+def _key(source: SubjectStore, studies: list[str]) -> str:
+    """A fingerprint of a set of studies."""
+    fingerprints = source.fingerprints()
+    return fingerprint_of({study: fingerprints[study] for study in studies})
+
+
+def _masked(source: SubjectStore, studies: list[str], name: str) -> Any:
+    """Volume and brain mask of one sequence, study by study, one in memory at a time."""
+    return ((source.volume(study, name), source.volume(study, stages.BRAIN)) for study in studies)

@@ -1,0 +1,76 @@
+"""Coregister -> brain -> bias -> standardize -> grid -> atlas, tissues; then quality control and truth."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from lesionlab.pipelines.preprocess import nodes, quality, truth
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Each stage reads the one before it and leaves a store of volumes and QC rows."""
+    stages = [
+        node(
+            nodes.coregister,
+            {
+                "cohort": "cohort",
+                "folders": "folders",
+                "options": "params:coregister",
+                "cohort_options": "params:cohort",
+                "layouts": "params:layouts",
+                "reference": "params:reference",
+                "lesion_classes": "params:lesion_classes",
+                "run_options": "params:run",
+            },
+            "coregistered",
+            name="coregister",
+        ),
+        node(nodes.extract_brain, ["coregistered", "folders", "params:brain", "params:run"], "brains", name="brain"),
+        node(nodes.correct_bias, ["brains", "folders", "params:bias", "params:run"], "unbiased", name="bias"),
+        node(
+            nodes.standardize,
+            ["unbiased", "cohort", "folders", "params:standardize", "params:run"],
+            "standardized",
+            name="standardize",
+        ),
+        node(nodes.to_grid, ["standardized", "folders", "params:grid", "params:run"], "gridded", name="grid"),
+        node(
+            nodes.build_atlas,
+            ["gridded", "cohort", "folders", "params:atlas", "params:run"],
+            "template",
+            name="build_atlas",
+        ),
+        node(
+            nodes.align_atlas,
+            ["template", "gridded", "folders", "params:atlas", "params:run"],
+            "atlases",
+            name="align_atlas",
+        ),
+        node(nodes.segment_tissues, ["gridded", "folders", "params:tissues", "params:run"], "tissues", name="tissues"),
+    ]
+    stores = {
+        "coregistered": "coregistered",
+        "brains": "brains",
+        "unbiased": "unbiased",
+        "standardized": "standardized",
+        "gridded": "gridded",
+        "atlases": "atlases",
+        "tissues": "tissues",
+    }
+    checks = [
+        node(truth.score_truth, {"scans": "scans", "cohort": "cohort", **stores}, "truth", name="score_truth"),
+        node(
+            quality.qc_page,
+            {
+                "cohort": "cohort",
+                "quarantine": "quarantine",
+                **stores,
+                "cohort_options": "params:cohort",
+                "sequences": "params:sequences",
+                "reference": "params:reference",
+                "lesion_classes": "params:lesion_classes",
+                "run_options": "params:run",
+            },
+            ["qc_measures", "qc_page", "qc_summary"],
+            name="qc_page",
+        ),
+    ]
+    return pipeline(stages + checks, tags=["preprocess"])

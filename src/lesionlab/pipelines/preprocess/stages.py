@@ -1,0 +1,167 @@
+"""What each stage does to one study: read its volumes, call the imaging room, hand back a result.
+
+Each function takes one picklable job, so that a worker process can run it, and loads the volumes itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from lesionlab.data.layout import LesionLayout
+from lesionlab.data.lesions import read_lesion
+from lesionlab.data.subject_store import StudyResult, SubjectStore
+from lesionlab.imaging.atlas import AtlasOptions, align_template, build_template
+from lesionlab.imaging.bias import BiasOptions, correct_bias
+from lesionlab.imaging.brain import BrainOptions, apply_mask, extract_brain
+from lesionlab.imaging.grid import GridOptions, make_grid, to_grid
+from lesionlab.imaging.nifti import read_volume
+from lesionlab.imaging.registration import CoregisterOptions, coregister
+from lesionlab.imaging.standardize import Landmarks, StandardizeOptions, standardize
+from lesionlab.imaging.tissue import TissueOptions, segment_tissues
+from lesionlab.imaging.volume import Volume
+
+BRAIN, LESION, FIELD = "brain", "lesion", "field_"
+MASKS = (BRAIN, LESION)
+
+Options = TypeVar("Options")
+
+
+@dataclass(frozen=True)
+class Scans:
+    """Where one study's files lie, and how to read them."""
+
+    rows: pd.DataFrame
+    reference: str
+    lesion: LesionLayout | None
+    classes: tuple[str, ...]
+    options: CoregisterOptions
+
+
+@dataclass(frozen=True)
+class Job(Generic[Options]):
+    """One study of the stage before, and the options of this one."""
+
+    source: SubjectStore
+    study: str
+    options: Options
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def images(self) -> dict[str, Volume]:
+        """The study's sequences."""
+        return sequences(self.source, self.study)
+
+    def masks(self) -> dict[str, Volume]:
+        """The study's brain mask and lesion, those there are."""
+        return {name: self.source.volume(self.study, name) for name in MASKS if name in self.source.names(self.study)}
+
+
+def sequences(store: SubjectStore, study: str) -> dict[str, Volume]:
+    """The sequences a stage keeps of a study, without masks and bias fields."""
+    names = (name for name in store.names(study) if name not in MASKS and not name.startswith(FIELD))
+    return {name: store.volume(study, name) for name in names}
+
+
+def coregister_study(scans: Scans) -> StudyResult:
+    """Every sequence, the lesion and a given brain mask on the reference sequence's grid."""
+    first = scans.rows.iloc[0]
+    subject = str(first["subject"])
+    volumes = {row.sequence: read_volume(Path(row.path), subject=subject) for row in scans.rows.itertuples()}
+    lesion = None
+    if scans.lesion is not None and first["lesion_path"]:
+        codes, ignore = scans.lesion.codes, scans.lesion.ignore
+        lesion = read_lesion(first["lesion_path"], codes, scans.classes, ignore=ignore, subject=subject)
+    brain = read_volume(Path(first["brain_path"]), subject=subject) if first["brain_path"] else None
+    done = coregister(volumes, scans.reference, lesion, first["lesion_on"] or None, scans.options, brain)
+    transforms = {name: matrix.tolist() for name, matrix in done.transforms.items()}
+    return StudyResult({**done.volumes, **_present(done.lesion, done.brain)}, done.qc, {"transforms": transforms})
+
+
+def _present(lesion: Volume | None, brain: Volume | None) -> dict[str, Volume]:
+    masks = {LESION: lesion, BRAIN: brain}
+    return {name: mask.like(mask.data.astype(np.uint8)) for name, mask in masks.items() if mask is not None}
+
+
+def brain_study(job: Job[BrainOptions]) -> StudyResult:
+    """The brain mask, and every sequence with exactly 0 outside it."""
+    images, masks = job.images(), job.masks()
+    found = extract_brain(images, job.options, masks.get(BRAIN))
+    stripped = {name: apply_mask(volume, found.mask) for name, volume in images.items()}
+    return StudyResult({**stripped, **masks, BRAIN: found.mask}, found.qc)
+
+
+def bias_study(job: Job[BiasOptions]) -> StudyResult:
+    """Every sequence without its bias field, and the logarithm of that field."""
+    masks = job.masks()
+    corrected, fields, qc = {}, {}, {}
+    for name, volume in job.images().items():
+        result = correct_bias(volume, masks[BRAIN], job.options)
+        corrected[name], fields[f"{FIELD}{name}"] = result.volume, result.log_field
+        qc |= {f"{name}_{measure}": value for measure, value in result.qc.items()}
+    return StudyResult({**corrected, **fields, **masks}, qc)
+
+
+def standardize_study(job: Job[StandardizeOptions]) -> StudyResult:
+    """Every sequence on the standard intensity scale of the training split."""
+    landmarks: Mapping[str, Landmarks] = job.extra["landmarks"]
+    masks = job.masks()
+    standard, qc = {}, {}
+    for name, volume in job.images().items():
+        result = standardize(volume, masks[BRAIN], job.options, landmarks.get(name))
+        standard[name] = result.volume
+        qc |= {f"{name}_{measure}": value for measure, value in result.qc.items()}
+    return StudyResult({**standard, **masks}, qc)
+
+
+def grid_study(job: Job[GridOptions]) -> StudyResult:
+    """Every volume with RAS axes on the cohort's in-plane grid."""
+    masks = job.masks()
+    grid = make_grid(masks[BRAIN], job.options)
+    images = {name: to_grid(volume, grid, job.options) for name, volume in job.images().items()}
+    on_grid = {name: to_grid(mask, grid, job.options, labels=True) for name, mask in masks.items()}
+    stripped = {name: apply_mask(volume, on_grid[BRAIN]) for name, volume in images.items()}
+    return StudyResult({**stripped, **on_grid}, grid.qc)
+
+
+@dataclass(frozen=True)
+class TemplateJob:
+    """The training studies an atlas is made of."""
+
+    source: SubjectStore
+    studies: Sequence[str]
+    options: AtlasOptions
+    workers: int
+
+
+def template_study(job: TemplateJob) -> StudyResult:
+    """The group template of all sequences, of training studies alone."""
+    if not job.options.enabled:
+        return StudyResult()
+    images = [sequences(job.source, study) for study in job.studies]
+    template = build_template(images, job.options.model_copy(update={"workers": job.workers}))
+    return StudyResult(template.volumes, template.qc, {"studies": list(job.studies)})
+
+
+def atlas_study(job: Job[AtlasOptions]) -> StudyResult:
+    """The template brought to the study's position and size."""
+    template = sequences(job.extra["template"], TEMPLATE)
+    if not template:
+        return StudyResult()
+    aligned = align_template(template, job.images(), job.options)
+    return StudyResult(aligned.volumes, aligned.qc)
+
+
+def tissue_study(job: Job[TissueOptions]) -> StudyResult:
+    """Probabilities of CSF, GM and WM."""
+    if not job.options.enabled:
+        return StudyResult()
+    result = segment_tissues(job.images(), job.masks()[BRAIN], job.options)
+    return StudyResult(result.maps, result.qc)
+
+
+TEMPLATE = "template"

@@ -1,0 +1,100 @@
+"""What the report holds: plain data, filled by whoever ran the experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from lesionlab.reporting.qc_page import QCSummary
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the experiment in plain words.
+
+    Attributes:
+        name: "Co-registration".
+        text: what was done and why, with its numbers.
+        figure: one number to stand out, e.g. "24 subjects"; "" for none.
+    """
+
+    name: str
+    text: str
+    figure: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its words.
+
+    Attributes:
+        data: PNG, JPEG or WebP bytes.
+        title: one line.
+        caption: how to read it.
+    """
+
+    data: bytes
+    title: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """Everything the report shows; empty parts are left out.
+
+    Attributes:
+        title: the page's title.
+        cohort: the cohort's name.
+        method: the synthesizer's name.
+        summary: one paragraph: the question and how it was answered.
+        facts: short label -> value, shown as figures at the top.
+        steps: what was done, in order.
+        split: a row per split (subjects, slices, ...).
+        lesion_classes: in the order of their codes.
+        protocol_counts: protocol -> (real, synthetic) training slices, the baseline first.
+        augmentation, synthesis, segmentation: tables with the fixed columns.
+        differences: as ``differences.differences`` makes them, each protocol against the baseline.
+        cohort_pictures, result_pictures, synthesis_pictures, training_pictures, moments: pictures by section.
+        floors: floor's method name -> what it is.
+        truth: columns ``stage, subject, measure, value``; empty or None where there is no truth.
+        truth_notes: measure -> what it means.
+        qc: figures of the quality-control page, and its address relative to the report.
+        quarantined: columns ``study, reason``.
+        parameters: nested mapping, shown as YAML.
+        provenance: commit, fingerprint, seed, versions.
+        durations: step -> seconds.
+        limits: sentences on what the figures cannot tell.
+        references: citations, plain text.
+    """
+
+    title: str
+    cohort: str
+    method: str
+    summary: str
+    augmentation: pd.DataFrame
+    synthesis: pd.DataFrame
+    segmentation: pd.DataFrame
+    lesion_classes: Sequence[str]
+    protocol_counts: Mapping[str, tuple[int, int]]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    steps: Sequence[Step] = ()
+    split: pd.DataFrame | None = None
+    differences: pd.DataFrame | None = None
+    cohort_pictures: Sequence[Picture] = ()
+    result_pictures: Sequence[Picture] = ()
+    synthesis_pictures: Sequence[Picture] = ()
+    training_pictures: Sequence[Picture] = ()
+    moments: Picture | None = None
+    floors: Mapping[str, str] = field(default_factory=dict)
+    truth: pd.DataFrame | None = None
+    truth_notes: Mapping[str, str] = field(default_factory=dict)
+    qc: QCSummary | None = None
+    qc_href: str = "qc/index.html"
+    quarantined: pd.DataFrame | None = None
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    durations: Mapping[str, float] = field(default_factory=dict)
+    limits: Sequence[str] = ()
+    references: Sequence[str] = ()

@@ -1,0 +1,131 @@
+"""The report: one HTML page that tells what was done and what came of it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import yaml
+
+from lesionlab.reporting import formats, pages, wording
+from lesionlab.reporting.content import ReportContent
+from lesionlab.reporting.tables import WORDS, readable
+
+FLOOR_METRICS = ("pixel_accuracy", "dice")
+TRUTH_FIGURES = ("mean", "median", "smallest", "largest", "subjects")
+TABLE_NOTES = {
+    "augmentation": "What synthetic training slices did to the segmenter: every protocol, class and measure.",
+    "synthesis": "How close the synthetic images are to the real ones, and how close the floors come.",
+    "segmentation": "The segmenter trained on real slices alone, and its floors.",
+}
+
+
+def render_report(content: ReportContent) -> str:
+    """The page as one HTML text: pictures and style inside, nothing fetched.
+
+    The same content gives the same text.
+
+    Raises:
+        InputError: a result table has other columns than ``tables.COLUMNS``.
+        ValueError: the differences lack a column, or a picture is neither PNG, JPEG nor WebP.
+    """
+    seeds = [one for seed in content.augmentation["seed"].unique() for one in str(seed).split(",")]
+    return (
+        pages.environment()
+        .get_template("report.html.j2")
+        .render(
+            content=content,
+            headline=wording.headline(content.differences, content.protocol_counts),
+            comparisons=wording.comparisons(content.differences),
+            summary_table=summary_table(content),
+            tables=[
+                {"name": name, "note": note, "rows": len(getattr(content, name)), "cells": _result_cells(content, name)}
+                for name, note in TABLE_NOTES.items()
+            ],
+            split=None if content.split is None else pages.cells(content.split),
+            floors=floor_rows(content),
+            truth=None
+            if content.truth is None or content.truth.empty
+            else pages.cells(truth_summary(content.truth), TRUTH_FIGURES),
+            quarantined=None if content.quarantined is None else pages.cells(content.quarantined),
+            parameters=yaml.safe_dump(_plain(content.parameters), sort_keys=False, allow_unicode=True, width=110),
+            durations=[(name, formats.duration(seconds)) for name, seconds in content.durations.items()],
+            limits=[*wording.limits(content.differences, seeds, content.cohort), *content.limits],
+            glossary=wording.GLOSSARY,
+        )
+    )
+
+
+def summary_table(content: ReportContent, metric: str = "dice") -> dict[str, list]:
+    """The augmentation in small: a row per protocol with its slices; a cell per class: mean, interval, published."""
+    rows = content.augmentation[content.augmentation["metric"] == metric]
+    protocols = list(dict.fromkeys([*content.protocol_counts, *rows["protocol"]]))
+    lines = []
+    for protocol in protocols:
+        own = rows[rows["protocol"] == protocol].drop_duplicates("class").set_index("class")
+        if own.empty:
+            continue
+        real, synthetic = content.protocol_counts.get(protocol, (None, None))
+        lines.append(
+            {
+                "protocol": protocol,
+                "real": formats.whole(real),
+                "synthetic": formats.whole(synthetic),
+                "cells": [
+                    _summary_cell(own.loc[name]) if name in own.index else None for name in content.lesion_classes
+                ],
+            }
+        )
+    return {"classes": list(content.lesion_classes), "rows": lines}
+
+
+def floor_rows(content: ReportContent) -> list[dict[str, str]]:
+    """What each floor is and reaches, beside ours: means over lesion classes (and sequences), by table and measure."""
+    found = []
+    for name, text in content.floors.items():
+        for table in (content.synthesis, content.segmentation):
+            rows = table[table["class"].isin(content.lesion_classes) & table["metric"].isin(FLOOR_METRICS)]
+            for metric, reached in rows.groupby("metric", sort=False):
+                means = reached.groupby("method", sort=False)["mean"].mean()
+                ours = [mean for method, mean in means.items() if method not in content.floors]
+                if name in means.index:
+                    line = {"name": name, "text": text, "metric": str(metric).replace("_", " ")}
+                    mine = formats.number(ours[0]) if ours else formats.MISSING
+                    found.append({**line, "floor": formats.number(means[name]), "ours": mine})
+    return found
+
+
+def truth_summary(truth: pd.DataFrame) -> pd.DataFrame:
+    """The scores against the truth by stage and measure, as text: mean, median, smallest, largest, subjects."""
+    groups = truth.groupby(["stage", "measure"], sort=False)["value"]
+    rows = []
+    for (stage, measure), values in groups:
+        decimals = formats.decimals_for([values.min(), values.max()])
+        figures = {"mean": values.mean(), "median": values.median(), "smallest": values.min(), "largest": values.max()}
+        shown = {name: formats.number(value, decimals) for name, value in figures.items()}
+        rows.append({"stage": stage, "measure": measure, **shown, "subjects": str(values.count())})
+    return pd.DataFrame(rows)
+
+
+def _summary_cell(row: pd.Series) -> dict[str, str]:
+    return {
+        "mean": formats.number(row["mean"]),
+        "std": formats.number(row["std"]),
+        "interval": f"{formats.number(row['ci_low'])} to {formats.number(row['ci_high'])}",
+        "published": formats.number(row["published"]),
+        "p": formats.p_value(row["p_value"]),
+    }
+
+
+def _result_cells(content: ReportContent, name: str) -> tuple[list[tuple[str, bool]], list[list[str]]]:
+    text = readable(getattr(content, name))
+    return pages.cells(text, [column for column in text.columns if column not in WORDS])
+
+
+def _plain(value: object) -> object:
+    # YAML's safe dumper knows only Python's own types.
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(key): _plain(inner) for key, inner in value.items()}  # type: ignore[union-attr]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(inner) for inner in value]
+    if hasattr(value, "item"):
+        return value.item()  # a NumPy number
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

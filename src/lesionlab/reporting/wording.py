@@ -1,0 +1,136 @@
+"""What the figures say, in sentences that claim no more than the figures do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from lesionlab.reporting import formats
+from lesionlab.reporting.differences import DIFFERENCE_COLUMNS
+
+ALPHA = 0.05
+FEW = 10  # test patients; below this the report warns that they are few
+
+GLOSSARY: Mapping[str, str] = {
+    "Dice": "Overlap of the predicted and the true lesion: twice the shared volume over the sum of both. 1 is perfect, "
+    "0 is no overlap. A lesion missed or invented counts 0; where neither has one, 1.",
+    "HD95": "How far, in mm, the predicted border lies from the true one, leaving out the worst 5 %. Smaller is "
+    "better. A lesion missed or invented counts as the image's diagonal.",
+    "Sensitivity": "The share of true lesion that was found.",
+    "Precision": "The share of what was predicted that is true lesion.",
+    "missed, invented": "The share of patients in whom a lesion of the class was overlooked entirely, or predicted "
+    "where there is none.",
+    "Specificity": "The share of the rest that was rightly left alone. Lesions are small, so it is always near 1.",
+    "Pixel accuracy": "The share of pixels, within a lesion class, whose synthetic intensity lies within 16 of 255 "
+    "gray levels of the real one.",
+    "SSIM": "Structural similarity of two images: 1 where they are the same.",
+    "PSNR": "Peak signal-to-noise ratio in dB: the larger, the closer the synthetic image is to the real one.",
+    "Confidence": "The synthesizer's own estimate, pixel by pixel, of how right it is. Pictures show 1 − c, so that "
+    "bright means unsure.",
+    "ci_low, ci_high": "Bounds of the 95 % bootstrap confidence interval of the mean, over patients.",
+    "p_value": "Probability of a difference at least this large if there were none: a permutation test on paired "
+    "patients, corrected by Holm for the comparisons of the same cohort and measure.",
+    "published": "What the paper reports for the same quantity, on its own patients. Not comparable number by number: "
+    "other people, scanners and lesions.",
+}
+
+
+def headline(differences: pd.DataFrame | None, counts: Mapping[str, tuple[int, int]], metric: str = "dice") -> str:
+    """One sentence that sums up the augmentation: better, worse, or not to be told apart from real data alone."""
+    rows = _of_metric(differences, metric)
+    if rows.empty:
+        return "The protocols were not compared: there is no difference to the baseline to show."
+    better, worse = rows[rows.apply(is_clear, axis=1) & rows["difference"].gt(0)], _worse(rows)
+    if better.empty and worse.empty:
+        return (
+            f"No clear effect: with {_patients(rows)}, adding synthetic slices changed Dice by "
+            f"{formats.signed(rows['difference'].min())} to {formats.signed(rows['difference'].max())}, "
+            "differences that chance alone could make."
+        )
+    parts = [f"helped {_names(better)}"] if not better.empty else []
+    parts += [f"harmed {_names(worse)}"] if not worse.empty else []
+    rest = len(rows) - len(better) - len(worse)
+    tail = f"; the other {rest} of {len(rows)} comparisons show no clear effect" if rest else ""
+    return f"Adding synthetic slices {' and '.join(parts)} ({_patients(rows)}){tail}."
+
+
+def is_clear(row: pd.Series) -> bool:
+    """Whether a difference stands out from chance: its interval excludes zero and p is below 0.05."""
+    excludes_zero = row["ci_low"] > 0 or row["ci_high"] < 0
+    return bool(excludes_zero and row["p_value"] < ALPHA)
+
+
+def comparisons(differences: pd.DataFrame | None, metric: str = "dice") -> list[dict[str, Any]]:
+    """Each comparison as text: method, class, protocol, difference, interval, p, n, and what follows."""
+    rows = _of_metric(differences, metric)
+    by_class = rows.assign(place=pd.factorize(rows["class"])[0]).sort_values("place", kind="stable")
+    return [_comparison(row) for _, row in by_class.iterrows()]
+
+
+def smallest_p(patients: int) -> float:
+    """The smallest two-sided p that a paired permutation test can give for so many patients: 2 / 2^n."""
+    return min(1.0, 2.0 ** (1 - patients))
+
+
+def limits(differences: pd.DataFrame | None, seeds: Sequence[str], cohort: str) -> list[str]:
+    """What the figures cannot tell, as far as the figures themselves show it."""
+    found = []
+    rows = _of_metric(differences, "dice")
+    if not rows.empty and rows["n"].min() < FEW:
+        patients = int(rows["n"].min())
+        found.append(
+            f"{patients} test patients are few: one of them can move a mean, and a paired test cannot give a p "
+            f"below {smallest_p(patients):.3g} whatever the data."
+        )
+    if len(set(seeds)) == 1:
+        found.append(
+            f"One seed ({seeds[0]}): the spread between trainings that differ only in chance is not measured here."
+        )
+    if cohort == "phantom":
+        found.append(
+            "The cohort is made by computer. It shows that the chain works and how well each stage meets the known "
+            "truth; it says nothing about patients."
+        )
+    return found
+
+
+def _of_metric(differences: pd.DataFrame | None, metric: str) -> pd.DataFrame:
+    if differences is None:
+        return pd.DataFrame(columns=list(DIFFERENCE_COLUMNS))
+    missing = set(DIFFERENCE_COLUMNS) - set(differences.columns)
+    if missing:
+        raise ValueError(f"differences need the columns {sorted(missing)}, have {list(differences.columns)}")
+    return differences[differences["metric"] == metric]
+
+
+def _worse(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows.apply(is_clear, axis=1) & rows["difference"].lt(0)]
+
+
+def _names(rows: pd.DataFrame) -> str:
+    return ", ".join(
+        f"{row['class']} in {row['protocol']} ({formats.signed(row['difference'])})" for _, row in rows.iterrows()
+    )
+
+
+def _patients(rows: pd.DataFrame) -> str:
+    numbers = sorted({int(n) for n in rows["n"]})
+    count = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    return f"{count} test patient{'' if numbers == [1] else 's'}"
+
+
+def _comparison(row: pd.Series) -> dict[str, Any]:
+    clear = is_clear(row)
+    return {
+        "method": row["method"],
+        "class": row["class"],
+        "protocol": row["protocol"],
+        "difference": formats.signed(row["difference"]),
+        "interval": f"{formats.signed(row['ci_low'])} to {formats.signed(row['ci_high'])}",
+        "p": formats.p_value(row["p_value"]),
+        "n": formats.whole(row["n"]),
+        "stands_out": clear,
+        "verdict": ("clear gain" if row["difference"] > 0 else "clear loss") if clear else "no clear difference",
+    }

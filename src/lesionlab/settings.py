@@ -1,0 +1,19 @@
+"""Kedro's settings of the project."""
+
+import os
+
+from lesionlab.config import ExperimentConfigLoader
+from lesionlab.hooks import TrackingHooks
+
+# Patient data is involved: nothing reports to anyone.
+for _name, _value in {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "KEDRO_DISABLE_TELEMETRY": "true"}.items():
+    os.environ.setdefault(_name, _value)
+
+HOOKS = (TrackingHooks(),)
+CONFIG_LOADER_CLASS = ExperimentConfigLoader
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "merge_strategy": {"parameters": "soft", "globals": "soft"},
+    "config_patterns": {"mlflow": ["mlflow*"]},
+}

@@ -1,0 +1,41 @@
+"""The options of a training run, whatever the method."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# What may differ between a run and its continuation without changing its result.
+WITHOUT_EFFECT = {"log_every", "checkpoint_every", "validate_every", "image_moments", "device", "threads"}
+
+
+class TrainingOptions(BaseModel):
+    """Length, batch, numerics and bookkeeping of a run; defaults are CG-SAMR's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    constant: int = Field(250, ge=0, description="epochs or steps at the full learning rate")
+    decay: int = Field(250, ge=0, description="epochs or steps over which it then falls linearly to 0")
+    unit: Literal["epochs", "steps"] = Field(
+        "epochs",
+        description="what `constant` and `decay` count; steps make runs on data sets of unequal size comparable",
+    )
+    batch_size: int = Field(8, ge=1)
+    seed: int = Field(0, ge=0, description="order of slices and everything drawn while training")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = Field(True, description="faster convolutions on CPUs and GPUs; same result up to rounding")
+    compile: bool = Field(False, description="torch.compile each network; pays off in long runs")
+    clip_norm: float | None = Field(None, gt=0, description="largest gradient norm of an update; null: no clipping")
+    device: str = Field("auto", description="auto, cpu, cuda or mps")
+    threads: int | None = Field(None, ge=1, description="CPU threads; null: as torch chooses")
+    log_every: int = Field(50, ge=1, description="steps between entries of the history, each a mean over them")
+    validate_every: int | None = Field(None, ge=1, description="steps between validations; null: at the end alone")
+    checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
+    image_moments: tuple[float, ...] = Field(
+        (0.05, 0.5, 1.0), description="when pictures are taken, as parts of the run"
+    )
+
+    def decisive(self) -> dict[str, object]:
+        """The options that a continued run must share with the run it continues, JSON-able."""
+        return self.model_dump(mode="json", exclude=WITHOUT_EFFECT)

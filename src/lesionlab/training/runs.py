@@ -1,0 +1,109 @@
+"""Training runs as folders: trained once for what they were made from, continued where they stopped."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lesionlab.data.artifact import is_current, seal, write_json
+from lesionlab.data.batches import Batch, Slices
+from lesionlab.methods.base import Method
+from lesionlab.training.checkpoint import load_method
+from lesionlab.training.loop import HISTORY, IMAGES, TRAINED, Validate, fit
+from lesionlab.training.options import TrainingOptions
+from lesionlab.training.tracker import Tracker
+
+_STARTED = "started.json"  # tells which run an unfinished folder belongs to
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A finished training.
+
+    Attributes:
+        root: its folder.
+    """
+
+    root: Path
+
+    def method(self) -> Method:
+        """The trained method, on the CPU, in evaluation mode."""
+        return load_method(self.root / TRAINED)
+
+    def history(self) -> pd.DataFrame:
+        """Its curves: columns ``step``, ``name``, ``value``."""
+        return pd.read_csv(self.root / HISTORY)
+
+    def moments(self) -> dict[int, dict[str, np.ndarray]]:
+        """The pictures taken on the way: step -> name -> ``(N, C, h, w)`` in [-1, 1]."""
+        found = {}
+        for path in sorted((self.root / IMAGES).glob("step-*.npz")):
+            with np.load(path, allow_pickle=False) as pictures:
+                found[int(path.stem.removeprefix("step-"))] = {name: pictures[name] for name in pictures.files}
+        return found
+
+
+@dataclass(frozen=True)
+class TrainingRuns:
+    """Several finished trainings side by side, a folder each.
+
+    Attributes:
+        root: the folder that holds them.
+    """
+
+    root: Path
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(path.parent.name for path in self.root.glob(f"*/{TRAINED}")))
+
+    def __getitem__(self, name: str) -> TrainingRun:
+        return TrainingRun(self.root / name)
+
+
+def train_once(
+    method: Method,
+    slices: Slices,
+    options: TrainingOptions,
+    folder: Path,
+    key: str,
+    *,
+    tracker: Tracker | None = None,
+    validate: Validate | None = None,
+    preview: Batch | None = None,
+) -> TrainingRun:
+    """Train, unless the folder holds the finished run already; a stopped run of the same key goes on.
+
+    Args:
+        method: freshly built.
+        slices: the training slices.
+        options: length, batch, numerics.
+        folder: of this run alone. What another run left there is removed.
+        key: fingerprint of everything the run is made from.
+        tracker: receives curves and pictures.
+        validate: see :func:`lesionlab.training.loop.fit`.
+        preview: slices that pictures are made of.
+    """
+    if is_current(folder, key):
+        _log.info("%s: trained already, nothing changed", folder.name)
+        return TrainingRun(folder)
+    _make_room(folder, key)
+    fit(method, slices, options, folder, tracker=tracker, validate=validate, preview=preview)
+    seal(folder, key)
+    return TrainingRun(folder)
+
+
+def _make_room(folder: Path, key: str) -> None:
+    """Keep an unfinished run of this key, remove any other."""
+    started = folder / _STARTED
+    if not (started.is_file() and key in started.read_text(encoding="utf-8")):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_json(started, {"key": key})

@@ -1,0 +1,29 @@
+"""Feature matching (Eq. 3) against values worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lesionlab.losses.feature_matching import feature_matching_loss
+
+
+def test_sum_over_discriminators_and_layers_of_mean_squares():
+    # First discriminator: layer 1 has 4 elements that differ by 2: 4 * 4 / 4 = 4; layer 2 has 2 that differ by
+    # 1 and 3: (1 + 9) / 2 = 5. Second: one layer, one element, differs by 0.5: 0.25. In all 9.25.
+    real = [[torch.zeros(1, 1, 2, 2), torch.tensor([0.0, 0.0])], [torch.tensor([1.0])]]
+    fake = [[torch.full((1, 1, 2, 2), 2.0), torch.tensor([1.0, -3.0])], [torch.tensor([1.5])]]
+    assert feature_matching_loss(real, fake).item() == pytest.approx(9.25)
+
+
+def test_gradient_flows_into_the_synthesized_side_alone():
+    real, fake = torch.zeros(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    feature_matching_loss([[real]], [[fake]]).backward()
+    assert real.grad is None
+    # d/df of mean(f^2) over two elements is f = 1.
+    assert fake.grad.tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_layers_must_correspond():
+    with pytest.raises(ValueError, match="zip"):
+        feature_matching_loss([[torch.zeros(1)]], [[torch.zeros(1), torch.zeros(1)]])

@@ -1,0 +1,99 @@
+"""Encoder and decoder of CG-SAMR: shapes, ranges, sizes, and what is connected to what."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from lesionlab.networks.blocks import ResidualBlock, init_gan_weights, norm_layer
+from lesionlab.networks.confidence import GuidanceModule
+from lesionlab.networks.decoder import StretchOutDecoder, guided_step
+from lesionlab.networks.encoder import PriorEncoder
+
+
+def generator(*, classes=5, sequences=5, width=2, downs=4, norm="instance", place="half", share=False):
+    encoder = PriorEncoder(classes, 3 * sequences, width, downs, 1, norm)
+    return encoder, StretchOutDecoder(encoder.channels, sequences, downs, 1, norm, place, share)
+
+
+def run(encoder, decoder, *, classes=5, sequences=5, height=96, width=80, count=1):
+    latent = encoder(torch.rand(count, classes, height, width), torch.rand(count, 3 * sequences, height, width))
+    return latent, decoder(latent)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "latent"), [(240, 240, (15, 15)), (96, 80, (6, 5))], ids=["240 has latents of 15", "96 x 80"]
+)
+def test_shapes(height, width, latent):
+    code, made = run(*generator(), height=height, width=width)
+    assert code.shape == (1, 2 * 2 * 2**4, *latent)  # two paths of width 2, doubled four times
+    assert made.images.shape == (1, 5, height, width)
+    assert made.coarse.shape == made.confidence.shape == (1, 5, height // 2, width // 2)
+
+
+def test_two_sequences_and_three_classes():
+    parts = generator(classes=3, sequences=2, downs=2)
+    _, made = run(*parts, classes=3, sequences=2, height=32, width=16)
+    assert made.images.shape == (1, 2, 32, 16)
+    assert made.confidence.shape == (1, 2, 16, 8)
+
+
+def test_released_place_comes_after_the_first_up_sampling():
+    assert (guided_step("half", 4), guided_step("released", 4)) == (3, 1)
+    _, made = run(*generator(place="released"))
+    assert made.confidence.shape == (1, 5, 12, 10)  # latent 6 x 5, once enlarged
+    assert made.images.shape == (1, 5, 96, 80)
+
+
+def test_ranges():
+    _, made = run(*generator(downs=2), height=16, width=16)
+    assert made.images.abs().max() <= 1 and made.coarse.abs().max() <= 1
+    assert 0 < made.confidence.min() and made.confidence.max() < 1
+
+
+def test_sharing_keeps_one_pair_of_modules():
+    separate, shared = generator()[1], generator(share=True)[1]
+    assert (len(separate.guides), len(shared.guides)) == (5, 1)
+    _, made = run(*generator(share=True, downs=2), height=16, width=16)
+    assert made.images.shape[1] == 5
+
+
+def test_guidance_module_has_the_published_layers():
+    # 1x1 convolutions c -> 32 -> 16 -> 16 -> 1 with biases; c = 8 for SM, 9 for CM:
+    # SM 8*32+32 + 32*16+16 + 16*16+16 + 16+1 = 1105; CM has 32 more weights in its first layer.
+    module = GuidanceModule(8)
+    assert sum(p.numel() for p in module.synthesis.parameters()) == 1105
+    assert sum(p.numel() for p in module.confidence.parameters()) == 1105 + 32
+
+
+def test_the_coarse_image_reaches_the_final_one_through_the_confidence():
+    encoder, decoder = generator(downs=2, sequences=1)
+    latent = encoder(torch.rand(1, 5, 16, 16), torch.rand(1, 3, 16, 16))
+    with torch.no_grad():
+        trusting = decoder(latent).images
+        decoder.guides[0].confidence[-2].bias.fill_(-1e3)  # the sigmoid then gives 0 everywhere
+        blind = decoder(latent).images
+    assert not torch.equal(trusting, blind)
+
+
+def test_size_of_the_trunk_at_full_width():
+    # f 64, n 4: trunk of 2 * 64 * 16 = 2048 channels, each block two k3 convolutions without bias plus two affine norms.
+    with torch.device("meta"):
+        block = ResidualBlock(2048, "batch")
+    assert sum(p.numel() for p in block.parameters()) == 2 * 9 * 2048**2 + 4 * 2048
+
+
+def test_norms():
+    assert isinstance(norm_layer("batch", 3), nn.BatchNorm2d)
+    assert isinstance(norm_layer("instance", 3), nn.InstanceNorm2d)
+
+
+def test_initial_weights():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(16, 64, 7), nn.BatchNorm2d(64))
+    init_gan_weights(network)
+    weight = network[0].weight  # 50 176 draws: the error of their standard deviation is about 0.3 %
+    assert weight.std().item() == pytest.approx(0.02, rel=0.02) and abs(weight.mean().item()) < 5e-4
+    assert network[0].bias.abs().max() == 0 and network[1].bias.abs().max() == 0
+    assert network[1].weight.mean().item() == pytest.approx(1.0, abs=0.02)

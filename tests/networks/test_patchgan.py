@@ -1,0 +1,90 @@
+"""PatchGAN and the label-wise, two-scale set of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lesionlab.networks.patchgan import LabelWiseDiscriminators, PatchGAN
+
+
+def test_layers_widths_and_sizes():
+    # k4 p2: stride 2 takes 240 to 121, 61, 31; stride 1 adds one pixel: 32, 33.
+    outputs = PatchGAN(3, 4, "batch")(torch.rand(2, 3, 240, 240))
+    assert [o.shape for o in outputs] == [
+        (2, 4, 121, 121), (2, 8, 61, 61), (2, 16, 31, 31), (2, 32, 32, 32), (2, 1, 33, 33)
+    ]  # fmt: skip
+
+
+def test_parameters_at_full_size():
+    # 25 -> 64 -> 128 -> 256 -> 512 -> 1, k4; biases on the first and last layer, affine batch norm on the inner ones.
+    inner = 16 * (64 * 128 + 128 * 256 + 256 * 512) + 2 * (128 + 256 + 512)
+    ends = 16 * 25 * 64 + 64 + 16 * 512 + 1
+    assert sum(p.numel() for p in PatchGAN(25, 64, "batch").parameters()) == inner + ends
+
+
+def test_logits_are_not_squashed():
+    network = PatchGAN(1, 2, "instance")
+    with torch.no_grad():
+        network.layers[-1].bias.fill_(5.0)
+    assert network(torch.rand(1, 1, 32, 32))[-1].mean() > 1
+
+
+def discriminators() -> LabelWiseDiscriminators:
+    torch.manual_seed(0)
+    return LabelWiseDiscriminators(4, 3, 2, "instance")
+
+
+def masks(count: int = 2) -> torch.Tensor:
+    parts = torch.zeros(count, 3, 32, 32)
+    parts[:, 0, :8] = parts[:, 1, 8:24] = parts[:, 2, 24:] = 1
+    return parts
+
+
+def test_six_discriminators_region_by_region_full_before_half():
+    outputs = discriminators()(torch.rand(2, 4, 32, 32), masks())
+    assert len(outputs) == 6
+    # 32 -> 17; halved first: 16 -> 9.
+    assert [o[0].shape[-1] for o in outputs] == [17, 9] * 3
+
+
+def test_arguments_stay_as_they_were():
+    x, regions = torch.rand(2, 4, 32, 32), masks()
+    before = x.clone(), regions.clone()
+    network = discriminators()
+    first = network(x, regions)
+    second = network(x, regions)
+    assert torch.equal(x, before[0]) and torch.equal(regions, before[1])
+    assert all(
+        torch.equal(a, b) for one, other in zip(first, second, strict=True) for a, b in zip(one, other, strict=True)
+    )
+
+
+@pytest.mark.parametrize("region", [0, 1, 2])
+def test_each_sees_its_region_alone(region):
+    network, x = discriminators(), torch.rand(1, 4, 32, 32)
+    changed = x + (1 - masks(1)[:, region : region + 1])  # other everywhere else
+    one, other = network(x, masks(1)), network(changed, masks(1))
+    for scale in (0, 1):
+        assert torch.equal(one[2 * region + scale][-1], other[2 * region + scale][-1])
+    assert not torch.equal(one[2 * ((region + 1) % 3)][-1], other[2 * ((region + 1) % 3)][-1])
+
+
+def test_masking_comes_before_pooling():
+    # A pixel of 1 beside the region's edge would leak into it if pooling came first.
+    network = LabelWiseDiscriminators(1, 1, 2, "instance")
+    seen = []
+    network.discriminators[1].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    x, region = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
+    x[..., 3, 3] = 1
+    region[..., 4:, 4:] = 1
+    network(torch.nn.functional.pad(x, (0, 24, 0, 24)), torch.nn.functional.pad(region, (0, 24, 0, 24)))
+    assert seen[0].abs().max() == 0
+
+
+def test_half_scale_averages_three_by_three():
+    network = discriminators()
+    halved = network.halve(torch.arange(16.0).view(1, 1, 4, 4))
+    # Output (1, 1) is centred on input (2, 2), value 10: the mean of 5 6 7 9 10 11 13 14 15 is 10.
+    # Output (0, 0) is centred on (0, 0), with only 0 1 4 5 inside: 2.5.
+    assert halved[0, 0, 1, 1] == 10 and halved[0, 0, 0, 0] == 2.5

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lesionlab.errors import InputError
+from lesionlab.reporting import wording
+from lesionlab.reporting.content import Picture, ReportContent, Step
+from lesionlab.reporting.differences import DIFFERENCE_COLUMNS
+from lesionlab.reporting.qc_page import QCSummary
+from lesionlab.reporting.report import floor_rows, render_report, summary_table, truth_summary
+
+CLASSES = ["edema", "tumor"]
+COUNTS = {"real": (480, 0), "real+25%": (480, 240)}
+
+
+def picture(dpi=None):
+    stream = io.BytesIO()
+    Image.new("RGB", (300, 40), (10, 200, 10)).save(stream, format="PNG", **({"dpi": (dpi, dpi)} if dpi else {}))
+    return stream.getvalue()
+
+
+def difference(change, low, high, p_value, n=12, name="tumor", protocol="real+25%"):
+    return ("U-Net", protocol, name, "dice", change, low, high, p_value, n)
+
+
+def differences(*rows):
+    return pd.DataFrame(list(rows), columns=list(DIFFERENCE_COLUMNS))
+
+
+@pytest.fixture
+def content(line):
+    def cell(method, protocol, name, mean, **given):
+        return line(
+            method=method, cohort="phantom", protocol=protocol, metric="dice", mean=mean, **{"class": name}, **given
+        )
+
+    augmentation = pd.concat(
+        [cell("U-Net", p, c, 0.5 + 0.1 * at, published=0.647) for at, p in enumerate(COUNTS) for c in CLASSES]
+    )
+    segmentation = pd.concat(
+        [cell("U-Net", "real", c, 0.5) for c in CLASSES] + [cell("all tumor", "real", "tumor", 0.1)]
+    )
+    accuracy = {"metric": "pixel_accuracy", "sequence": "T1w", "class": "tumor"}
+    synthesis = pd.concat([line(method="CG-SAMR", mean=0.7, **accuracy), line(method="atlas", mean=0.3, **accuracy)])
+    return ReportContent(
+        title="Does it help?",
+        cohort="phantom",
+        method="CG-SAMR",
+        summary="A question & its answer.",
+        augmentation=augmentation,
+        synthesis=synthesis,
+        segmentation=segmentation,
+        lesion_classes=CLASSES,
+        protocol_counts=COUNTS,
+        facts={"subjects": "24"},
+        steps=[Step("Slices", "Planes became slices.", "356 slices")],
+        split=pd.DataFrame({"split": ["train", "test"], "subjects": [18, 6]}),
+        differences=differences(difference(0.02, -0.01, 0.05, 0.25, n=4)),
+        result_pictures=[Picture(picture(150), "A plot", "How to read it.")],
+        moments=Picture(picture(), "Three moments"),
+        floors={"atlas": "The atlas itself.", "all tumor": "All is tumor."},
+        truth=pd.DataFrame({"stage": "brain", "subject": ["a", "b"], "measure": "dice", "value": [0.9, 0.8]}),
+        qc=QCSummary(24, ("phantom-03",), {"phantom-07": ("no brain found",)}),
+        qc_href="qc/qc.html",
+        parameters={"training": {"steps": np.int64(400), "betas": (0.5, 0.999)}},
+        provenance={"commit": "0123abc"},
+        durations={"training": 200.0},
+        references=["Guo et al., https://example.org/paper"],
+    )
+
+
+def test_the_page_needs_no_other_file(content, page):
+    seen = page(render_report(content))
+    outside = [address for address in seen.addresses if not address.startswith(("data:image/png;base64,", "#"))]
+    assert outside == ["qc/qc.html"]  # the quality-control page lies beside the report
+    assert not {"link", "iframe", "object", "embed"} & set(seen.tags)
+    assert "@import" not in render_report(content)
+    assert "url(" not in render_report(content)
+
+
+def test_the_contents_point_at_sections(content, page):
+    seen = page(render_report(content))
+    targets = {address[1:] for address in seen.addresses if address.startswith("#")}
+    assert targets <= set(seen.ids)
+    assert {"result", "done", "floors", "training", "truth", "quality", "limits", "provenance"} <= targets
+
+
+def test_what_was_given_is_told(content, page):
+    html = render_report(content)
+    for text in (
+        "A question &amp; its answer.", "Planes became slices.", "356 slices", "no brain found", "phantom-03",
+        "How to read it.", "0123abc", "3 min 20 s", "steps: 400", "https://example.org/paper", "All is tumor.",
+    ):  # fmt: skip
+        assert text in html, text
+    assert page(html).cells.count("0.647") == 4 + 4  # published: in the small table and in the whole one
+
+
+def test_all_rows_of_the_tables_are_there(content, page):
+    cells = page(render_report(content)).cells
+    # Every row of the three tables has the cohort in a cell of its own, those of the synthesis have "x".
+    assert cells.count("phantom") == 4 + 3
+    assert cells.count("p_value") == 3
+
+
+def test_empty_parts_are_left_out(content, page, line):
+    bare = ReportContent(
+        title="t", cohort="c", method="m", summary="s", augmentation=line().iloc[:0], synthesis=line().iloc[:0],
+        segmentation=line().iloc[:0], lesion_classes=CLASSES, protocol_counts={},
+    )  # fmt: skip
+    seen = page(render_report(bare))
+    assert not {"truth", "quality", "training", "floors", "cohort"} & set(seen.ids)
+    assert "img" not in seen.tags
+
+
+def test_the_same_content_gives_the_same_page(content):
+    assert render_report(content) == render_report(content)
+
+
+def test_a_table_with_other_columns_is_refused(content):
+    from dataclasses import replace
+
+    with pytest.raises(InputError, match="result table"):
+        render_report(replace(content, synthesis=content.synthesis.drop(columns="n")))
+
+
+def test_a_picture_that_is_none_is_refused(content):
+    from dataclasses import replace
+
+    with pytest.raises(ValueError, match="PNG"):
+        render_report(replace(content, moments=Picture(b"GIF89a", "no")))
+
+
+def test_plots_are_shown_at_their_size_in_inches(content):
+    widths = re.findall(r'<img [^>]*width="(\d+)"', render_report(content))
+    # 300 pixels at 150 a inch are 2 inches, 192 CSS pixels; without a resolution, pixel by pixel.
+    assert widths == ["192", "300"]
+
+
+def test_the_small_table_has_counts_interval_and_published(content):
+    rows = summary_table(content)["rows"]
+    assert [(row["protocol"], row["real"], row["synthetic"]) for row in rows] == [
+        ("real", "480", "0"), ("real+25%", "480", "240"),
+    ]  # fmt: skip
+    cell = rows[1]["cells"][0]
+    assert (cell["mean"], cell["interval"], cell["published"]) == ("0.600", "0.400 to 0.600", "0.647")
+
+
+def test_floors_stand_beside_ours(content):
+    assert [(row["name"], row["metric"], row["floor"], row["ours"]) for row in floor_rows(content)] == [
+        ("atlas", "pixel accuracy", "0.300", "0.700"),
+        ("all tumor", "dice", "0.100", "0.500"),
+    ]
+
+
+def test_the_truth_is_summed_up_by_stage_and_measure(content):
+    (row,) = truth_summary(content.truth).to_dict("records")
+    assert row == {
+        "stage": "brain", "measure": "dice", "mean": "0.850", "median": "0.850", "smallest": "0.800",
+        "largest": "0.900", "subjects": "2",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "verdict"),
+    [
+        (difference(0.05, 0.01, 0.09, 0.01), "clear gain"),
+        (difference(-0.05, -0.09, -0.01, 0.01), "clear loss"),
+        (difference(0.05, 0.01, 0.09, 0.20), "no clear difference"),  # the test does not agree with the interval
+        (difference(0.05, -0.01, 0.09, 0.01), "no clear difference"),  # the interval holds zero
+        (difference(0.05, float("nan"), float("nan"), float("nan"), n=1), "no clear difference"),
+    ],
+)
+def test_only_what_stands_out_is_called_clear(row, verdict):
+    assert wording.comparisons(differences(row))[0]["verdict"] == verdict
+
+
+def test_comparisons_are_told_class_by_class():
+    rows = [difference(0.1, 0, 1, 1, name=c, protocol=p) for p in ("real+25%", "real+50%") for c in ("tumor", "edema")]
+    told = [(one["class"], one["protocol"]) for one in wording.comparisons(differences(*rows))]
+    assert told == [("tumor", "real+25%"), ("tumor", "real+50%"), ("edema", "real+25%"), ("edema", "real+50%")]
+
+
+def test_the_headline_claims_no_more_than_the_figures():
+    unclear = wording.headline(differences(difference(0.05, -0.1, 0.2, 0.5)), COUNTS)
+    assert unclear.startswith("No clear effect: with 12 test patients")
+    mixed = wording.headline(
+        differences(
+            difference(0.05, 0.01, 0.09, 0.01), difference(-0.04, -0.08, -0.01, 0.02, name="edema"),
+            difference(0.01, -0.1, 0.1, 0.9, name="cavity"),
+        ),
+        COUNTS,
+    )  # fmt: skip
+    assert "helped tumor in real+25% (+0.050)" in mixed
+    assert "harmed edema in real+25% (−0.040)" in mixed
+    assert "the other 1 of 3 comparisons show no clear effect" in mixed
+    assert "not compared" in wording.headline(None, COUNTS)
+
+
+def test_few_patients_one_seed_and_a_phantom_are_limits():
+    # Four patients: of 2^4 sign patterns two are the most extreme, 2 / 16 = 0.125.
+    assert wording.smallest_p(4) == 0.125
+    told = wording.limits(differences(difference(0, 0, 0, 1, n=4)), ["7"], "phantom")
+    assert len(told) == 3
+    assert "0.125" in told[0]
+    assert "One seed (7)" in told[1]
+    assert wording.limits(differences(difference(0, 0, 0, 1, n=40)), ["7", "8"], "patients") == []
+
+
+def test_differences_without_a_column_are_refused():
+    with pytest.raises(ValueError, match="p_value"):
+        wording.comparisons(differences(difference(0, 0, 0, 1)).drop(columns="p_value"))
