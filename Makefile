@@ -41,10 +41,11 @@ format: install  ## put the code in form
 # FOLDS counts them; ENV names the experiment.
 ENV ?= brats2015
 FOLDS ?= 4
+PARAMS ?=
 folds: install  ## leave-one-subject-out over FOLDS folds of the experiment ENV, then one table
 	@for fold in $$(seq 0 $$(($(FOLDS) - 1))); do \
 	  echo "== fold $$fold of $(FOLDS)"; \
-	  $(BIN)/kedro run --env=$(ENV) --pipelines=cgsamr_augment_eval --params=splits.fold=$$fold || exit 1; \
+	  $(BIN)/kedro run --env=$(ENV) --pipelines=cgsamr_augment_eval --params=splits.fold=$$fold$(PARAMS:%=,%) || exit 1; \
 	done
 	@$(BIN)/kedro run --env=$(ENV) --pipelines=pool_folds
 

@@ -11,8 +11,8 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+from click import ClickException
 from kedro.config import OmegaConfigLoader
-from kedro.framework.cli.utils import KedroCliError
 from pydantic import ValidationError
 
 from lesionlab.parameters import Parameters, known_names
@@ -21,8 +21,15 @@ _DEFAULT_ENVIRONMENTS = ("base", "local")
 _DATA = "data"
 
 
+class ConfigurationError(ClickException):
+    """A configuration nothing can run with; the command line shows the message alone and ends with 1.
+
+    Not Kedro's own ``KedroCliError``: with click 8.5 that prints "NoneType: None" in place of its message.
+    """
+
+
 class ExperimentConfigLoader(OmegaConfigLoader):
-    """OmegaConf loader that validates every parameter against :class:`lesionlab.parameters.Parameters`."""
+    """OmegaConf loader that holds every parameter against :class:`lesionlab.parameters.Parameters`."""
 
     def __init__(self, conf_source: str, env: str | None = None, *args: Any, **kwargs: Any) -> None:
         _check_environment(Path(conf_source), env)
@@ -46,16 +53,18 @@ class ExperimentConfigLoader(OmegaConfigLoader):
 
 
 def validate_parameters(values: dict[str, Any]) -> Parameters:
-    """The typed parameters; raises ``KedroCliError`` that names each fault and, for an unknown name, the nearest one."""
+    """The typed parameters; raises ``ConfigurationError`` naming each fault and, for an unknown name, the nearest one."""
     try:
         return Parameters.model_validate(values)
     except ValidationError as error:
         faults = "\n".join(f"  - {_explain(fault)}" for fault in error.errors())
-        raise KedroCliError(f"The parameters cannot be used:\n{faults}\nCure: mend --params or conf/.") from error
+        raise ConfigurationError(f"The parameters cannot be used:\n{faults}\nCure: mend --params or conf/.") from error
 
 
 def _explain(fault: Any) -> str:
     path = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "missing":
+        return f"{path} is not given. It is required"
     if fault["type"] != "extra_forbidden":
         return f"{path} = {fault['input']!r}: {fault['msg']}"
     allowed = known_names(fault["loc"][:-1])
@@ -72,7 +81,7 @@ def _check_environment(conf: Path, env: str | None) -> None:
     if env is None or (conf / env).is_dir():
         return
     known = sorted(folder.name for folder in conf.iterdir() if folder.is_dir())
-    raise KedroCliError(
+    raise ConfigurationError(
         f"There is no experiment {env!r} under {conf.name}/. {nearest(env, known)} "
         f"(experiments: {', '.join(known)}). Cure: choose one with --env, or create {conf.name}/{env}/parameters.yml"
     )

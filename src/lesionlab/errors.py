@@ -33,7 +33,5 @@ class InputError(ValueError):
         return _rebuild, (self.what, self.given, self.allowed, self.cure, self.subject, self.file)
 
 
-def _rebuild(
-    what: str, given: str, allowed: str, cure: str, subject: str | None, file: str | None
-) -> InputError:
+def _rebuild(what: str, given: str, allowed: str, cure: str, subject: str | None, file: str | None) -> InputError:
     return InputError(what, given=given, allowed=allowed, cure=cure, subject=subject, file=file)

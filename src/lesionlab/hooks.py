@@ -1,15 +1,19 @@
-"""Kedro hooks: every run is an MLflow run that knows its parameters, its commit and its cohort."""
+"""Kedro hooks: every run is an MLflow run that knows its parameters and commit; no study is left out in silence."""
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from pydantic import BaseModel
 
@@ -17,7 +21,11 @@ import lesionlab
 from lesionlab.pipelines.tracking import mlflow_name
 
 _PARAMETER_LIMIT = 500  # characters MLflow shows of one value
+_CELL = ("method", "protocol", "sequence", "class", "metric")  # what names a line of a result table
+_PAGES = ("report", "qc_page")
 _BATCH = 100  # parameters MLflow takes at once
+
+_log = logging.getLogger(__name__)
 
 
 class TrackingHooks:
@@ -65,6 +73,18 @@ class TrackingHooks:
             mlflow.log_metric(f"seconds/{node.name}", time.perf_counter() - self._started.pop(node.name))
 
     @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Log result tables, their means as metrics, and pages."""
+        if not mlflow.active_run():
+            return
+        if dataset_name.endswith("_table"):
+            mlflow.log_text(data.to_csv(index=False), f"tables/{dataset_name}.csv")
+            means = {"/".join(row[name] for name in _CELL): row["mean"] for row in data.to_dict("records")}
+            mlflow.log_metrics({mlflow_name(name): mean for name, mean in means.items()})
+        elif dataset_name in _PAGES:
+            mlflow.log_text(data, f"{dataset_name}.html")
+
+    @hook_impl
     def after_pipeline_run(self) -> None:
         """Close the run."""
         mlflow.end_run()
@@ -75,6 +95,36 @@ class TrackingHooks:
         if mlflow.active_run():
             mlflow.set_tag("error", str(error)[:_PARAMETER_LIMIT])
         mlflow.end_run(status="FAILED")
+
+
+class QuarantineHooks:
+    """Says at the end of a run what was left out, and fails the run unless the configuration allows it."""
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Read what this run quarantined.
+
+        Raises:
+            QuarantineError: studies were left out and ``run.allow_failures`` is off.
+        """
+        if not any("quarantine" in node.outputs for node in pipeline.nodes):
+            return
+        quarantine = catalog.load("quarantine")
+        for row in quarantine.to_dict("records"):
+            _log.warning("left out: %s: %s", row["study"], row["reason"])
+        if len(quarantine) and not catalog.load("params:run").allow_failures:
+            raise QuarantineError(quarantine)
+
+
+class QuarantineError(RuntimeError):
+    """The run went to its end, but without some of the studies."""
+
+    def __init__(self, quarantine: pd.DataFrame) -> None:
+        reasons = "".join(f"\n  {row['study']}: {row['reason']}" for row in quarantine.to_dict("records"))
+        super().__init__(
+            f"all else is done, but {quarantine['study'].nunique()} studies were left out:{reasons}\nCure: mend them "
+            "and run again, or accept it with --params=run.allow_failures=true"
+        )
 
 
 def flatten(values: Any, prefix: str = "") -> dict[str, Any]:

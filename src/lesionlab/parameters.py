@@ -61,7 +61,7 @@ class AugmentationOptions(BaseModel):
 
     ratios: dict[str, float] = Field(
         {"real+25%": 0.5, "real+50%": 1.0},
-        description="synthetic slices as a multiple of the real training slices; the names are CG-SAMR's, by the share of all",
+        description="synthetic slices as a multiple of the real training ones; CG-SAMR names them by a share of all",
     )
     manipulation: ManipulationOptions = ManipulationOptions()
 
@@ -125,21 +125,28 @@ class Parameters(BaseModel):
 
 
 def known_names(path: Sequence[Any]) -> list[str]:
-    """The names allowed at a place of the tree, for example ``("cgsamr", "weights")``."""
-    model: Any = Parameters
+    """The names allowed at a place of the tree, for example ``("cgsamr", "weights")`` or ``("published", 0)``."""
+    there: Any = Parameters
     for part in path:
-        model = _inner(model, part)
-    return list(model.model_fields) if _is_model(model) else []
+        there = _inner(there, part)
+    model = _model(there)
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []
 
 
-def _inner(model: Any, part: Any) -> Any:
-    """The type below one step of a path: a field of a model, or the values of a mapping or list."""
-    if _is_model(model):
-        model = model.model_fields[part].annotation
-        found = [each for each in (model, *typing.get_args(model)) if _is_model(each)]
-        return found[0] if found else model
-    arguments = [each for each in typing.get_args(model) if _is_model(each)]
-    return arguments[-1] if arguments else None
+def _inner(annotation: Any, part: Any) -> Any:
+    """The type one step further: of a model's field, or of the values of a mapping or sequence."""
+    if typing.get_origin(annotation) in (dict, list, tuple):
+        return next(each for each in reversed(typing.get_args(annotation)) if each is not Ellipsis)
+    model = _model(annotation)
+    return model.model_fields[part].annotation if model and part in model.model_fields else None
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    """The model an annotation names, alone or beside ``None``."""
+    if typing.get_origin(annotation) in (dict, list, tuple):
+        return None
+    found = [each for each in (annotation, *typing.get_args(annotation)) if _is_model(each)]
+    return found[0] if found else None
 
 
 def _is_model(thing: Any) -> bool:

@@ -21,7 +21,8 @@ def test_two_classes_by_hand():
 
 
 def test_sums_run_over_the_batch():
-    # One class; slice 1: truth 1, predicted 1; slice 2: truth 0, predicted 1. Over the batch: 1 - 2 * 1 / (1 + 2) = 1/3.
+    # One class; slice 1: truth 1, predicted 1; slice 2: truth 0, predicted 1.
+    # Over the batch: 1 - 2 * 1 / (1 + 2) = 1/3.
     # (The mean over slices would be (0 + 1) / 2.)
     truth = torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)
     assert generalized_dice_loss(truth, torch.ones(2, 1, 1, 1)).item() == pytest.approx(1 / 3)

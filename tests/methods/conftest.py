@@ -28,14 +28,14 @@ def small() -> dict:
 
 @pytest.fixture
 def batch() -> Batch:
-    """Two slices of 32 x 16, two sequences, all four labels; bright where the lesions are."""
+    """Two slices of 32 x 16, two sequences, all four labels; in the first sequence lesions are bright."""
     draw = torch.Generator().manual_seed(1)
     labels = torch.zeros(2, 32, 16, dtype=torch.int64)
     labels[:, 4:28, 2:14] = 1
     labels[0, 8:16, 4:10] = 2
     labels[0, 10:14, 5:8] = 3
     labels[1, 18:24, 4:12] = 3
-    base = torch.tensor([-1.0, -0.2, 0.3, 0.8])[labels].unsqueeze(1)
-    images = (torch.cat([base, -base], 1) + 0.05 * torch.randn(2, 2, 32, 16, generator=draw)).clamp(-1, 1)
+    base = torch.tensor([[-1.0, -0.2, 0.3, 0.8], [-1.0, 0.5, 0.1, -0.6]])[:, labels].transpose(0, 1)
+    images = (base + 0.05 * torch.randn(2, 2, 32, 16, generator=draw)).clamp(-1, 1)
     atlas = torch.rand(2, 6, 32, 16, generator=draw) * 2 - 1
     return Batch(images, labels, atlas, torch.rand(2, 3, 32, 16, generator=draw))

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from lesionlab.errors import InputError
+from lesionlab.losses.confidence import shrink
 from lesionlab.methods.base import Segmenter, Synthesizer, frozen
-from lesionlab.methods.cgsamr import CGSAMR, CGSAMROptions
+from lesionlab.methods.cgsamr import CGSAMROptions
 from lesionlab.methods.registry import make_method
-from lesionlab.networks.patchgan import LabelWiseDiscriminators
 
 
 class Updater:
@@ -162,15 +162,20 @@ def test_options_train(small, task, batch, change):
 def test_training_fits_two_slices(small, task, batch):
     method = make_method("cgsamr", {**small, "adam": {"rate": 2e-3}}, task, seed=0)
     update = Updater(method)
-    history = [method.training_step(batch, update) for _ in range(60)]
-    for name in ("G/feature_matching", "G/shape_consistency", "G/confidence"):
-        early, late = history[0][name].item(), history[-1][name].item()
-        assert late < 0.8 * early, name
-    error = (method.synthesize(batch.labels, batch.atlas) - batch.images).abs().mean()
-    untrained = (
-        (make_method("cgsamr", small, task, seed=0).synthesize(batch.labels, batch.atlas) - batch.images).abs().mean()
-    )
-    assert error < 0.6 * untrained
+
+    def against_idle_discriminators(name, loss):
+        if name == "G":  # while D learns too, what it judges need not fall
+            update(name, loss)
+
+    def errors():
+        made = method.synthesize_with_confidence(batch.labels, batch.atlas)
+        return (made.images - batch.images).abs().mean(), (made.coarse - shrink(batch.images, made.coarse)).abs().mean()
+
+    untrained = errors()
+    history = [method.training_step(batch, against_idle_discriminators) for _ in range(80)]
+    for name in ("G/feature_matching", "G/shape_consistency", "G/confidence", "G/total"):
+        assert history[-1][name] < 0.8 * history[0][name], name
+    assert all(after < 0.6 * before for after, before in zip(errors(), untrained, strict=True))
 
 
 def test_synthesis(method, batch):
@@ -207,30 +212,7 @@ def test_slices_that_cannot_be_halved_are_refused(method, batch):
         method.synthesize(odd.labels, odd.atlas)
 
 
-def test_bf16_sees_the_weights_that_d_has_after_its_update(method, batch):
-    """Autocast caches converted weights; a stale cache would show G the discriminators from before their update."""
-    optimizers = method.optimizers()
-    optimizers["D"].param_groups[0]["lr"] = 0.1
-    judged = []
-    LabelWiseDiscriminators.forward(method.D, torch.zeros(2, 12, 32, 16), torch.zeros(2, 3, 32, 16))
-    method.D.register_forward_hook(lambda *call: judged.append(call[-1][0][-1].detach().float().clone()))
-
-    def update(name, loss):
-        optimizers[name].zero_grad()
-        loss.backward()
-        optimizers[name].step()
-
-    with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
-        method.training_step(batch, update)
-    before, _, after, _ = judged  # real and fake for D, then real and fake for G
-    assert not torch.allclose(before, after, atol=1e-3)
-
-
 def test_losses_are_float32_and_finite_under_bf16(method, batch):
     with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
         losses = method.training_step(batch, Updater(method))
     assert all(value.dtype == torch.float32 and torch.isfinite(value) for value in losses.values())
-
-
-def test_type(method):
-    assert isinstance(method, CGSAMR)

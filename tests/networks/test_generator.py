@@ -49,7 +49,7 @@ def test_released_place_comes_after_the_first_up_sampling():
 def test_ranges():
     _, made = run(*generator(downs=2), height=16, width=16)
     assert made.images.abs().max() <= 1 and made.coarse.abs().max() <= 1
-    assert 0 < made.confidence.min() and made.confidence.max() < 1
+    assert made.confidence.min() > 0 and made.confidence.max() < 1
 
 
 def test_sharing_keeps_one_pair_of_modules():
@@ -67,6 +67,16 @@ def test_guidance_module_has_the_published_layers():
     assert sum(p.numel() for p in module.confidence.parameters()) == 1105 + 32
 
 
+def test_guidance_starts_alive():
+    torch.manual_seed(0)
+    features, module = torch.randn(2, 64, 16, 16).relu(), GuidanceModule(64)
+    init_gan_weights(module)
+    starved = module(features).image.std()
+    module.initialise()
+    # Four layers of N(0, 0.02) keep about 0.02^4 * sqrt(64 * 32 * 16 * 16) ~ 1e-4 of the input's spread; He's keep it.
+    assert starved < 1e-3 and module(features).image.std() > 0.1
+
+
 def test_the_coarse_image_reaches_the_final_one_through_the_confidence():
     encoder, decoder = generator(downs=2, sequences=1)
     latent = encoder(torch.rand(1, 5, 16, 16), torch.rand(1, 3, 16, 16))
@@ -78,7 +88,7 @@ def test_the_coarse_image_reaches_the_final_one_through_the_confidence():
 
 
 def test_size_of_the_trunk_at_full_width():
-    # f 64, n 4: trunk of 2 * 64 * 16 = 2048 channels, each block two k3 convolutions without bias plus two affine norms.
+    # f 64, n 4: trunk of 2 * 64 * 16 = 2048 channels, each block two k3 convolutions without bias, two affine norms.
     with torch.device("meta"):
         block = ResidualBlock(2048, "batch")
     assert sum(p.numel() for p in block.parameters()) == 2 * 9 * 2048**2 + 4 * 2048

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lesionlab.networks.patchgan import LabelWiseDiscriminators, PatchGAN
+from lesionlab.networks.patchgan import LabelWiseDiscriminators, PatchGAN, join
 
 
 def test_layers_widths_and_sizes():
@@ -42,7 +42,8 @@ def masks(count: int = 2) -> torch.Tensor:
 
 
 def test_six_discriminators_region_by_region_full_before_half():
-    outputs = discriminators()(torch.rand(2, 4, 32, 32), masks())
+    network = discriminators()
+    outputs = network(network.views(torch.rand(2, 4, 32, 32), masks()))
     assert len(outputs) == 6
     # 32 -> 17; halved first: 16 -> 9.
     assert [o[0].shape[-1] for o in outputs] == [17, 9] * 3
@@ -52,8 +53,8 @@ def test_arguments_stay_as_they_were():
     x, regions = torch.rand(2, 4, 32, 32), masks()
     before = x.clone(), regions.clone()
     network = discriminators()
-    first = network(x, regions)
-    second = network(x, regions)
+    first = network(network.views(x, regions))
+    second = network(network.views(x, regions))
     assert torch.equal(x, before[0]) and torch.equal(regions, before[1])
     assert all(
         torch.equal(a, b) for one, other in zip(first, second, strict=True) for a, b in zip(one, other, strict=True)
@@ -64,7 +65,7 @@ def test_arguments_stay_as_they_were():
 def test_each_sees_its_region_alone(region):
     network, x = discriminators(), torch.rand(1, 4, 32, 32)
     changed = x + (1 - masks(1)[:, region : region + 1])  # other everywhere else
-    one, other = network(x, masks(1)), network(changed, masks(1))
+    one, other = (network(network.views(seen, masks(1))) for seen in (x, changed))
     for scale in (0, 1):
         assert torch.equal(one[2 * region + scale][-1], other[2 * region + scale][-1])
     assert not torch.equal(one[2 * ((region + 1) % 3)][-1], other[2 * ((region + 1) % 3)][-1])
@@ -72,14 +73,16 @@ def test_each_sees_its_region_alone(region):
 
 def test_masking_comes_before_pooling():
     # A pixel of 1 beside the region's edge would leak into it if pooling came first.
-    network = LabelWiseDiscriminators(1, 1, 2, "instance")
-    seen = []
-    network.discriminators[1].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     x, region = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
     x[..., 3, 3] = 1
     region[..., 4:, 4:] = 1
-    network(torch.nn.functional.pad(x, (0, 24, 0, 24)), torch.nn.functional.pad(region, (0, 24, 0, 24)))
-    assert seen[0].abs().max() == 0
+    full, half = discriminators().views(x, region)
+    assert full.abs().max() == 0 and half.abs().max() == 0
+
+
+def test_conditions_come_before_images():
+    joined = join([torch.zeros(1, 2, 3, 3)], [torch.ones(1, 1, 3, 3)])
+    assert joined[0][0, :, 0, 0].tolist() == [0, 0, 1]
 
 
 def test_half_scale_averages_three_by_three():

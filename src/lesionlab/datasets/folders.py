@@ -52,15 +52,18 @@ class Folders:
 
 
 class FoldersDataset(AbstractDataset[None, Folders]):
-    """The experiment's folders as a node input, relative to the project.
+    """The experiment's folders as a node input.
 
     Args:
-        workspace: the experiment's folder.
+        workspace: the experiment's folder, as ``{"path": ...}``: Kedro makes a ``path`` absolute within the project,
+            so that runs started from any folder write to the same place.
         results: the fold's folder, or the same.
     """
 
-    def __init__(self, *, workspace: str, results: str, metadata: dict[str, object] | None = None) -> None:
-        self._folders = Folders(Path(workspace), Path(results))
+    def __init__(
+        self, *, workspace: dict[str, str], results: dict[str, str], metadata: dict[str, object] | None = None
+    ) -> None:
+        self._folders = Folders(Path(workspace["path"]), Path(results["path"]))
         self.metadata = metadata
 
     def load(self) -> Folders:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import TablePreview
 
-from lesionlab.reporting.tables import readable, write_table
+from lesionlab.reporting.tables import readable, write_table, write_text
 
 
 class TextDataset(AbstractDataset[str, str]):
@@ -30,9 +29,7 @@ class TextDataset(AbstractDataset[str, str]):
     def save(self, data: str) -> None:
         """Write the text; a reader sees the old one or the new one, never a part."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self._path.with_name(f".{self._path.name}.partial")
-        aside.write_text(data, encoding="utf-8")
-        os.replace(aside, self._path)
+        write_text(data, self._path)
 
     def _exists(self) -> bool:
         return self._path.is_file()

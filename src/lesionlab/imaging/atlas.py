@@ -163,21 +163,21 @@ def _register(
     fixed: Study, moving: Study, anchor: str, stages: list[Stage]
 ) -> tuple[dict[str, Volume], np.ndarray, np.ndarray | None]:
     """All of ``moving`` on the grid of ``fixed``, the linear part, and the warp ``(X, Y, Z, 3)`` in LPS mm."""
-    ants, grid = load_ants(), fixed[anchor]
+    grid = fixed[anchor]
     with scratch() as folder:
         found = Search(stages).run(folder)
-        moved = {
-            name: grid.like(
-                ants.apply_transforms(
-                    to_ants(grid), to_ants(volume), found.forward, defaultvalue=float(volume.data.min())
-                )
-                .numpy()
-                .astype(np.float32)
-            )
-            for name, volume in moving.items()
-        }
-        field = None if found.warp is None else ants.image_read(found.warp).numpy().astype(np.float32)
+        moved = {name: grid.like(_transformed(volume, grid, found.forward)) for name, volume in moving.items()}
+        field = None if found.warp is None else load_ants().image_read(found.warp).numpy().astype(np.float32)
         return moved, matrix_from_ants(found.linear), field
+
+
+def _transformed(volume: Volume, grid: Volume, transforms: list[str]) -> np.ndarray:
+    """The voxels of ``volume`` on the grid, its own background outside its field of view."""
+    # ANTs takes a negative fill value for a flag, so the background is 0 while it works.
+    background = float(volume.data.min())
+    lifted = volume.like((volume.data - background).astype(np.float32))
+    moved = load_ants().apply_transforms(to_ants(grid), to_ants(lifted), transforms)
+    return moved.numpy().astype(np.float32) + np.float32(background)
 
 
 def _linear_stages(
@@ -219,6 +219,8 @@ def _next(template: dict[str, Volume], warped: Sequence[_Warped], options: Atlas
         background = float(volume.data.min())
         average = combine(np.stack([one.arrays[name] for one in warped]), axis=0).astype(np.float32)
         shaped = _sharpened(_shape_update(template, average, linear, field, options), options.sharpen)
+        # Sharpening overshoots; below the background it would make the background look like brain.
+        shaped = np.maximum(shaped, background)
         result[name] = volume.like(np.where(inside, shaped, background).astype(np.float32))
     return result
 

@@ -118,12 +118,14 @@ def _deformable(fixed: object, moving: object, iterations: tuple[int, ...]) -> S
 def _atropos(
     volumes: list[Volume], mask: Volume, priors: list[np.ndarray], options: TissueOptions
 ) -> list[np.ndarray]:
-    ants = load_ants()
     inside = mask.data > 0
-    result = ants.atropos(
-        [to_ants(volume) for volume in volumes],
-        to_ants(mask.like(inside.astype(np.uint8))),
-        i=[to_ants(mask.like(prior)) for prior in priors],
+    # Atropos reads the priors from files, whose geometry is rounded, and insists on one geometry for all: give it one
+    # that survives rounding. Only the voxels' size matters to it.
+    affine = np.diag([*(np.maximum(np.rint(np.array(mask.spacing) * 64), 1) / 64), 1.0])
+    result = load_ants().atropos(
+        [to_ants(Volume(volume.data, affine)) for volume in volumes],
+        to_ants(Volume(inside.astype(np.uint8), affine)),
+        i=[to_ants(Volume(prior, affine)) for prior in priors],
         m=f"[{options.smoothing},1x1x1]",
         c=f"[{options.iterations},0]",
         priorweight=options.prior_weight,

@@ -6,7 +6,7 @@ consistency loss. What the paper leaves open is an option, with the choice state
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,7 +23,7 @@ from lesionlab.methods.label_maps import REGIONS, one_hot, region_masks
 from lesionlab.networks.blocks import Norm, init_gan_weights
 from lesionlab.networks.decoder import GuidancePlace, StretchOutDecoder, Synthesis
 from lesionlab.networks.encoder import PriorEncoder
-from lesionlab.networks.patchgan import Features, LabelWiseDiscriminators
+from lesionlab.networks.patchgan import LabelWiseDiscriminators, join
 from lesionlab.networks.unet import UNet, UNetShape
 
 BACKGROUND_INTENSITY = -1.0
@@ -42,6 +42,9 @@ class GeneratorOptions(BaseModel):
     guidance: GuidancePlace = Field(
         "half",
         description="where SM and CM sit: before the last up-sampling, or after the first as in the released file",
+    )
+    guidance_init: Literal["he", "normal"] = Field(
+        "he", description="first weights of SM and CM, which have no norm layers; normal: N(0, 0.02) as elsewhere"
     )
     share_guidance: bool = Field(False, description="one SM/CM pair for all branches, as in the released file")
 
@@ -107,6 +110,11 @@ class Generator(nn.Module):
             options.share_guidance,
         )
 
+        init_gan_weights(self)
+        if options.guidance_init == "he":
+            for guide in self.decoder.guides:
+                guide.initialise()  # type: ignore[operator]
+
     def forward(self, labels: Tensor, atlas: Tensor) -> Synthesis:
         """``(N, K, H, W)`` one-hot, ``(N, 3C, H, W)`` atlas -> images ``(N, C, H, W)`` and their guidance."""
         return self.decoder(self.encoder(labels, atlas))
@@ -125,7 +133,6 @@ class CGSAMR(Method):
         self.G = Generator(options.generator, task)
         self.D = LabelWiseDiscriminators(shown, REGIONS, options.discriminator.width, options.discriminator.norm)
         self.U = UNet(task.channels, task.classes, options.unet)
-        init_gan_weights(self.G)
         init_gan_weights(self.D)
 
     def optimizers(self) -> dict[str, Optimizer]:
@@ -140,33 +147,30 @@ class CGSAMR(Method):
     def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """Eq. 6: first D maximises its part, then G and U minimise theirs on the same synthesized images."""
         labels, masks = one_hot(batch.labels, self.task.classes), region_masks(batch.labels)
-        condition = torch.cat([labels, batch.atlas], dim=1)
-        fake = self.G(labels, batch.atlas)
-        losses = {"D/adversarial": self._discriminators(condition, masks, batch.images, fake.images.detach())}
+        made = self.G(labels, batch.atlas)
+        condition = self.D.views(torch.cat([labels, batch.atlas], dim=1), masks)
+        real = join(condition, self.D.views(batch.images, masks))
+        fake = join(condition, self.D.views(made.images, masks))
+        losses = {"D/adversarial": self._discriminators(real, [view.detach() for view in fake])}
         update("D", losses["D/adversarial"])
         with frozen(self.D):
-            losses |= self._against_discriminators(condition, masks, batch.images, fake.images)
-        losses |= self._consistency(labels, batch.images, fake.images) | self._confidence(batch.images, fake)
+            losses |= self._against_discriminators(real, fake)
+        losses |= self._consistency(labels, batch.images, made.images) | self._confidence(batch.images, made)
         losses["G/total"] = self._total(losses)
         update("G", losses["G/total"])
         return {name: value.detach() for name, value in losses.items()}
 
-    def _judge(self, condition: Tensor, masks: Tensor, images: Tensor) -> list[Features]:
-        return self.D(torch.cat([condition, images], dim=1), masks)
-
-    def _discriminators(self, condition: Tensor, masks: Tensor, real: Tensor, fake: Tensor) -> Tensor:
+    def _discriminators(self, real: list[Tensor], fake: list[Tensor]) -> Tensor:
         """Eq. 2, negated: the sum over the six discriminators."""
-        on_real, on_fake = self._judge(condition, masks, real), self._judge(condition, masks, fake)
         kind = self.options.discriminator.loss
-        return sum_over([discriminator_loss(r[-1], f[-1], kind) for r, f in zip(on_real, on_fake, strict=True)])
+        pairs = zip(self.D(real), self.D(fake), strict=True)
+        return sum_over([discriminator_loss(on_real[-1], on_fake[-1], kind) for on_real, on_fake in pairs])
 
-    def _against_discriminators(
-        self, condition: Tensor, masks: Tensor, real: Tensor, fake: Tensor
-    ) -> dict[str, Tensor]:
+    def _against_discriminators(self, real: list[Tensor], fake: list[Tensor]) -> dict[str, Tensor]:
         """G's side of Eq. 2, and Eq. 3."""
         with torch.no_grad():
-            on_real = self._judge(condition, masks, real)
-        on_fake = self._judge(condition, masks, fake)
+            on_real = self.D(real)
+        on_fake = self.D(fake)
         play = self.options.discriminator
         return {
             "G/adversarial": sum_over([generator_loss(f[-1], play.loss, play.saturating) for f in on_fake]),

@@ -35,6 +35,18 @@ class GuidanceModule(nn.Module):
         self.synthesis = pointwise_module(channels, nn.Tanh())
         self.confidence = pointwise_module(channels + 1, nn.Sigmoid())
 
+    def initialise(self) -> None:
+        """Draw weights as He et al. 2015 have it, biases 0.
+
+        Without norm layers, N(0, 0.02) would shrink what passes by ten at each of the four convolutions: the
+        coarse images stay grey, and the confidence maps flat, for the first hundreds of steps.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, LEAK)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
     def forward(self, features: Tensor) -> Guidance:
         """``(N, channels, h, w)`` -> image and confidence, each ``(N, 1, h, w)``."""
         image = self.synthesis(features)

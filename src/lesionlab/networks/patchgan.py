@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from lesionlab.networks.blocks import Norm, norm_layer
@@ -45,7 +46,10 @@ class PatchGAN(nn.Module):
 
 
 class LabelWiseDiscriminators(nn.Module):
-    """A discriminator for each region of interest at each of two scales, D_1 .. D_6 for three regions.
+    """A discriminator for each region of interest at each of two scales: D_1 .. D_6 for three regions.
+
+    They are in the paper's order: region by region, the full scale before the half. Views are made apart from
+    judging them, because those of label map, prior and real images serve several passes of a training step.
 
     Args:
         inputs: channels of label map, prior and images together.
@@ -59,17 +63,30 @@ class LabelWiseDiscriminators(nn.Module):
         self.discriminators = nn.ModuleList(PatchGAN(inputs, width, norm) for _ in range(regions * SCALES))
         self.halve = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
 
-    def forward(self, x: Tensor, masks: Tensor) -> list[Features]:
-        """Judge ``x`` ``(N, inputs, H, W)`` region by region.
+    def views(self, x: Tensor, masks: Tensor) -> list[Tensor]:
+        """What each discriminator sees of ``x`` ``(N, channels, H, W)``, in the order D_1 .. D_6.
 
         ``masks`` ``(N, regions, H, W)`` of zeros and ones are applied first, at full size; the half scale is
-        pooled from what is left. Neither argument is changed. Returned in the paper's order: region by region,
-        full scale before half.
+        pooled from what is left. Neither argument is changed.
         """
-        outputs = []
+        x, seen = in_autocast(x), []
         for region in range(masks.shape[1]):
-            scaled = x * masks[:, region : region + 1]
-            for scale in range(SCALES):
-                scaled = self.halve(scaled) if scale else scaled
-                outputs.append(self.discriminators[region * SCALES + scale](scaled))
-        return outputs
+            seen.append(x * masks[:, region : region + 1])
+            for _ in range(SCALES - 1):
+                seen.append(self.halve(seen[-1]))
+        return seen
+
+    def forward(self, views: list[Tensor]) -> list[Features]:
+        """Each discriminator's layers on its own view of label map, prior and images together."""
+        return [judge(view) for judge, view in zip(self.discriminators, views, strict=True)]
+
+
+def in_autocast(x: Tensor) -> Tensor:
+    """``x`` as convolutions under autocast would take it: converted once here, not in each of many passes."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
+def join(conditions: list[Tensor], images: list[Tensor]) -> list[Tensor]:
+    """Put label map and prior before the images, view by view."""
+    return [torch.cat(pair, dim=1) for pair in zip(conditions, images, strict=True)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -40,7 +42,7 @@ class UNet(nn.Module):
     def __init__(self, inputs: int, classes: int, shape: UNetShape) -> None:
         super().__init__()
         widths = [shape.width * 2**level for level in range(shape.depth + 1)]
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.multiple = 2**shape.depth
         self.enter = double_conv(inputs, widths[0], shape.norm)
         self.downs = nn.ModuleList(double_conv(low, high, shape.norm) for low, high in pairs)

@@ -10,7 +10,9 @@ from scipy import ndimage
 from lesionlab.imaging.volume import Volume
 
 MARGIN_MM = 12.0  # shown around the brain
-HEAD = (1.0, 99.0)  # percentiles of the bright voxels that count as the head
+HEAD = (0.2, 99.8)  # percentiles of the bright voxels that count as the head
+FIELD_MM = (190.0, 230.0)  # left to right, front to back: a large head
+UPPER_MIDDLE = 0.6  # how far up a whole head the ventricles lie
 PIXELS = 112  # samples along a picture's longest side
 HEIGHTS = (0.38, 0.55, 0.72)  # how far up the brain the planes lie
 
@@ -30,14 +32,15 @@ class Frame:
     heights: tuple[float, ...]
 
     def plane(self, volume: Volume, at: int, *, nearest: bool = False) -> np.ndarray:
-        """The volume in plane ``at``, ``(H, W)`` float32, linear or nearest; 0 outside the volume."""
+        """The volume in plane ``at``, ``(H, W)`` float32, linear or nearest; its background outside the volume."""
         x, y = np.meshgrid(self.x, self.y)
         points = np.stack([x, y, np.full_like(x, self.heights[at])])
         inverse = np.linalg.inv(volume.affine)
         voxels = np.tensordot(inverse[:3, :3], points, axes=1) + inverse[:3, 3, None, None]
         data = np.asarray(volume.data, dtype=np.float32)
+        background = float(data.min())  # not 0: the background of z-scored scans is negative
         # "grid-constant" fades within half a voxel outside, so that a volume of few planes keeps its outer ones.
-        return ndimage.map_coordinates(data, voxels, order=0 if nearest else 1, mode="grid-constant", cval=0.0)
+        return ndimage.map_coordinates(data, voxels, order=0 if nearest else 1, mode="grid-constant", cval=background)
 
 
 def frame_around(
@@ -71,6 +74,22 @@ def frame_around(
     x = centre[0] - (np.arange(columns) - (columns - 1) / 2) * step
     y = centre[1] - (np.arange(rows) - (rows - 1) / 2) * step
     return Frame(x, y, tuple(sorted(heights)))
+
+
+def frame_of_size(head: Volume, lesion: Volume | None = None, pixels: int = PIXELS) -> Frame:
+    """One plane of a fixed field of ``FIELD_MM`` around the head: pictures of several subjects have one scale.
+
+    The plane goes through the lesion's largest area where there is one, else through the upper middle of the head.
+    """
+    low, high = np.percentile(_world(foreground(head)), HEAD, axis=0)
+    height = float(low[2] + UPPER_MIDDLE * (high[2] - low[2]))
+    if lesion is not None and np.any(lesion.data > 0):
+        height = _largest_plane(lesion)
+    centre, step = (low + high) / 2, max(FIELD_MM) / pixels
+    columns, rows = (round(side / step) for side in FIELD_MM)
+    x = centre[0] - (np.arange(columns) - (columns - 1) / 2) * step
+    y = centre[1] - (np.arange(rows) - (rows - 1) / 2) * step
+    return Frame(x, y, (height,))
 
 
 def foreground(volume: Volume) -> Volume:

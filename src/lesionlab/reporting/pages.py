@@ -39,10 +39,7 @@ def data_uri(picture: bytes) -> str:
     Raises:
         ValueError: the bytes are none of them.
     """
-    for start, kind in _KINDS:
-        if picture.startswith(start):
-            return f"data:{kind};base64,{base64.b64encode(picture).decode('ascii')}"
-    raise ValueError("a picture for a page is PNG, JPEG or WebP bytes")
+    return f"data:{_kind(picture)};base64,{base64.b64encode(picture).decode('ascii')}"
 
 
 def shown_width(picture: bytes) -> int:
@@ -50,6 +47,7 @@ def shown_width(picture: bytes) -> int:
 
     Pictures that do not say their resolution are shown pixel by pixel.
     """
+    _kind(picture)  # before PIL, whose error names no cure
     with Image.open(io.BytesIO(picture)) as opened:
         return round(opened.width * CSS_DPI / float(opened.info.get("dpi", (CSS_DPI,))[0]))
 
@@ -64,6 +62,13 @@ def cells(frame: pd.DataFrame, numeric: Collection[str] = ()) -> tuple[list[tupl
     heads = [(str(name), name in numeric or pd.api.types.is_numeric_dtype(frame[name])) for name in frame.columns]
     columns = [_text(frame[name]) for name in frame.columns]
     return heads, [list(row) for row in zip(*columns, strict=True)]
+
+
+def _kind(picture: bytes) -> str:
+    for start, kind in _KINDS:
+        if picture.startswith(start):
+            return kind
+    raise ValueError("a picture for a page is PNG, JPEG or WebP bytes")
 
 
 def _text(column: pd.Series) -> list[str]:

@@ -33,7 +33,7 @@ def render_report(content: ReportContent) -> str:
         .get_template("report.html.j2")
         .render(
             content=content,
-            headline=wording.headline(content.differences, content.protocol_counts),
+            headline=wording.headline(content.differences),
             comparisons=wording.comparisons(content.differences),
             summary_table=summary_table(content),
             tables=[

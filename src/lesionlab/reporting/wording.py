@@ -37,7 +37,7 @@ GLOSSARY: Mapping[str, str] = {
 }
 
 
-def headline(differences: pd.DataFrame | None, counts: Mapping[str, tuple[int, int]], metric: str = "dice") -> str:
+def headline(differences: pd.DataFrame | None, metric: str = "dice") -> str:
     """One sentence that sums up the augmentation: better, worse, or not to be told apart from real data alone."""
     rows = _of_metric(differences, metric)
     if rows.empty:

@@ -92,9 +92,9 @@ class Run:
         self.method, self.options, self.tracker, self.validate = method, options, tracker, validate
         self.last, self.trained = folder / CHECKPOINT, folder / TRAINED
         self.folder = folder
+        method.check(Batch(slices.images, slices.labels, slices.atlas, slices.tissues))
         places = torch.linspace(0, len(slices) - 1, min(PREVIEWED, len(slices))).long()
         preview = slices.take(places) if preview is None else preview
-        method.check(preview)
         self.fingerprint = checkpoint.fingerprint(method, slices, options)
         self.fabric = Fabric(accelerator=options.device, devices=1, precision=PRECISIONS[options.precision])  # type: ignore[arg-type]
         self.slices = on_device(slices, self.fabric.device)
@@ -108,13 +108,12 @@ class Run:
     def _set_up(self) -> dict[str, Optimizer]:
         self.fabric.to_device(self.method)
         if self.options.channels_last:
-            self.method.to(memory_format=torch.channels_last)
+            self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.options.compile:
             for network in self.method.children():
                 network.compile()
-        made = self.method.optimizers()
-        wrapped = self.fabric.setup_optimizers(*made.values())
-        return dict(zip(made, wrapped if isinstance(wrapped, tuple) else (wrapped,), strict=True))
+        made = self.method.optimizers().items()
+        return {name: self.fabric.setup_optimizers(optimizer) for name, optimizer in made}  # type: ignore[misc]
 
     def _prepare(self, batch: Batch) -> Batch:
         """A batch on the device, in the memory format of the networks."""

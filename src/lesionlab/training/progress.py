@@ -7,7 +7,7 @@ import sys
 import time
 from types import TracebackType
 
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 log = logging.getLogger(__name__)
 

@@ -33,8 +33,8 @@ class PhantomOptions(BaseModel):
     bias: Range = Field((0.15, 0.30), description="half range of the bias field, least and most")
     gain: Range = Field((250.0, 900.0), description="white matter's intensity on T1w, least and most")
     gamma: Range = Field((0.92, 1.08), description="exponent of the intensities, least and most")
-    rotation_deg: float = Field(3.0, ge=0, le=15, description="largest turn of the head between sequences, degrees")
-    shift_mm: float = Field(3.0, ge=0, le=15, description="largest shift of the head between sequences, mm")
+    rotation_deg: float = Field(3.0, ge=0, le=15, description="largest turn of a scan about each axis, degrees")
+    shift_mm: float = Field(3.0, ge=0, le=15, description="largest shift of a scan along each axis, mm")
     oblique_deg: float = Field(6.0, ge=0, le=20, description="largest tilt of a scan's slices, degrees")
 
     deformation_mm: float = Field(2.6, ge=0, le=6, description="smooth deformation of the anatomy, RMS, mm")

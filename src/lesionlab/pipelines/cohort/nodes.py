@@ -66,7 +66,7 @@ def find_studies(
     """The checked studies, and those quarantined with their reasons.
 
     Raises:
-        InputError: studies are quarantined and ``run.allow_failures`` is off; the reasons are listed.
+        InputError: nothing fits the layout, no study can be used, or no mask holds a lesion where one is required.
     """
     options = CheckOptions(require_lesions=cohort.require_lesions, workers=run_options.processes)
     found = read_cohort(Path(scans["root"]), find_layout(layouts, cohort.layout), sequences, lesion_classes, options)

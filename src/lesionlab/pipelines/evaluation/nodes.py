@@ -11,8 +11,8 @@ import torch
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import NORMAL_BRAIN
 from lesionlab.data.synthetic import REAL
-from lesionlab.metrics import segmentation, statistics, synthesis
 from lesionlab.methods.base import Synthesizer
+from lesionlab.metrics import segmentation, statistics, synthesis
 from lesionlab.parameters import CohortOptions, StatisticsOptions
 from lesionlab.pipelines.training.nodes import segment
 from lesionlab.training.runs import TrainingRun, TrainingRuns
@@ -40,7 +40,9 @@ def score_synthesis(slices: SliceStore, cgsamr: TrainingRun, cohort: CohortOptio
             made[ATLAS, FLOOR] = _middle_planes(real.atlas, real.images.shape[1])
         for (name, protocol), images in made.items():
             keys = _keys(name, cohort.name, protocol, subject, seed)
-            scored = synthesis.patient_scores(images, real.images, real.labels, slices.sequences, slices.classes, keys=keys)
+            scored = synthesis.patient_scores(
+                images, real.images, real.labels, slices.sequences, slices.classes, keys=keys
+            )
             parts.append(scored)
     return pd.concat(parts, ignore_index=True)[statistics.SCORE_COLUMNS]
 
@@ -91,9 +93,11 @@ def _by_study(
         first, own = rows.iloc[0], rows.index.to_numpy()
         spacing = (first["spacing_z"], first["spacing_y"], first["spacing_x"])
         planes = rows["plane"].tolist()
-        parts.append(segmentation.patient_scores(predicted[own], truth[own], spacing, classes, planes=planes, keys=keys))
+        parts.append(
+            segmentation.patient_scores(predicted[own], truth[own], spacing, classes, planes=planes, keys=keys)
+        )
     columns = [column for column in parts[0] if column != "value"]
-    return pd.concat(parts).groupby(columns, sort=False, as_index=False)["value"].mean()
+    return pd.concat(parts).groupby(columns, sort=False)["value"].mean().reset_index()
 
 
 def _keys(method: str, cohort: str, protocol: str, subject: str, seed: int) -> dict[str, object]:

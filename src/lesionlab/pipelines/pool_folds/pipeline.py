@@ -1,4 +1,27 @@
-"""The report page."""
-from kedro.pipeline import Pipeline, pipeline
+"""Scores of every fold -> one set of tables."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from lesionlab.pipelines.pool_folds import nodes
+
+
 def create_pipeline(**_: object) -> Pipeline:
-    return pipeline([])
+    """Every subject is tested in one fold; here their scores meet."""
+    return pipeline(
+        [
+            node(nodes.gather, ["folders"], ["pooled_synthesis_scores", "pooled_segmentation_scores"], name="gather"),
+            node(
+                nodes.tabulate,
+                [
+                    "pooled_synthesis_scores",
+                    "pooled_segmentation_scores",
+                    "params:published",
+                    "params:statistics",
+                    "params:seed",
+                ],
+                ["pooled_synthesis_table", "pooled_segmentation_table", "pooled_augmentation_table"],
+                name="tabulate_folds",
+            ),
+        ],
+        tags=["pool_folds"],
+    )

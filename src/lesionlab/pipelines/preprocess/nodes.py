@@ -46,7 +46,9 @@ def coregister(
     return run(folders.shared_stage("coregister"), jobs, stages.coregister_study, inputs, key, run_options)
 
 
-def extract_brain(source: SubjectStore, folders: Folders, options: BrainOptions, run_options: RunOptions) -> SubjectStore:
+def extract_brain(
+    source: SubjectStore, folders: Folders, options: BrainOptions, run_options: RunOptions
+) -> SubjectStore:
     """Brain masks, and sequences without skull."""
     jobs, inputs = _jobs(source, options), source.fingerprints()
     return run(folders.shared_stage("brain"), jobs, stages.brain_study, inputs, options, run_options)

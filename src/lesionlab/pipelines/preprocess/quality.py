@@ -89,15 +89,15 @@ def _studies(
     failures = pd.concat([store.failures() for store in stores.values()], ignore_index=True)
     about = cohort.drop_duplicates("study")
     result = []
-    for row in about.itertuples():
-        rows = measures.loc[measures["study"] == row.study, ["stage", "measure", "value"]]
-        reasons = tuple(failures.loc[failures["study"] == row.study, "reason"])
+    for study, subject, split in zip(about["study"], about["subject"], about["split"], strict=True):
+        rows = measures.loc[measures["study"] == study, ["stage", "measure", "value"]]
+        reasons = tuple(failures.loc[failures["study"] == study, "reason"])
         status = "failed" if reasons else "ok"
-        result.append(StudyQC(row.study, row.subject, row.split, rows, strips.get(row.study, b""), status, reasons))
+        result.append(StudyQC(study, subject, split, rows, strips.get(study, b""), status, reasons))
     empty = measures.loc[[], ["stage", "measure", "value"]]
     for study, faults in quarantine.groupby("study"):
-        subject = faults["subject"].iloc[0]
-        result.append(StudyQC(str(study), subject, "", empty, b"", "quarantined", tuple(faults["reason"])))
+        person = str(faults["subject"].iloc[0])
+        result.append(StudyQC(str(study), person, "", empty, b"", "quarantined", tuple(faults["reason"])))
     return result
 
 

@@ -71,7 +71,8 @@ def coregister_study(scans: Scans) -> StudyResult:
     """Every sequence, the lesion and a given brain mask on the reference sequence's grid."""
     first = scans.rows.iloc[0]
     subject = str(first["subject"])
-    volumes = {row.sequence: read_volume(Path(row.path), subject=subject) for row in scans.rows.itertuples()}
+    paths = zip(scans.rows["sequence"], scans.rows["path"], strict=True)
+    volumes = {str(name): read_volume(Path(path), subject=subject) for name, path in paths}
     lesion = None
     if scans.lesion is not None and first["lesion_path"]:
         codes, ignore = scans.lesion.codes, scans.lesion.ignore
@@ -98,7 +99,8 @@ def brain_study(job: Job[BrainOptions]) -> StudyResult:
 def bias_study(job: Job[BiasOptions]) -> StudyResult:
     """Every sequence without its bias field, and the logarithm of that field."""
     masks = job.masks()
-    corrected, fields, qc = {}, {}, {}
+    corrected, fields = {}, {}
+    qc: dict[str, float] = {}
     for name, volume in job.images().items():
         result = correct_bias(volume, masks[BRAIN], job.options)
         corrected[name], fields[f"{FIELD}{name}"] = result.volume, result.log_field
@@ -110,7 +112,8 @@ def standardize_study(job: Job[StandardizeOptions]) -> StudyResult:
     """Every sequence on the standard intensity scale of the training split."""
     landmarks: Mapping[str, Landmarks] = job.extra["landmarks"]
     masks = job.masks()
-    standard, qc = {}, {}
+    standard = {}
+    qc: dict[str, float] = {}
     for name, volume in job.images().items():
         result = standardize(volume, masks[BRAIN], job.options, landmarks.get(name))
         standard[name] = result.volume

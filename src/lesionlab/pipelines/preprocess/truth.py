@@ -133,9 +133,7 @@ def _tissues(known: _Truth, gridded: SubjectStore, store: SubjectStore) -> dict[
     return {f"dice_{name}": value for name, value in dice.items()}
 
 
-def _spread(
-    truths: dict[str, _Truth], before: SubjectStore, after: SubjectStore
-) -> Iterator[tuple[str, float]]:
+def _spread(truths: dict[str, _Truth], before: SubjectStore, after: SubjectStore) -> Iterator[tuple[str, float]]:
     """The spread of white matter's mean between subjects, after standardization over before, by sequence."""
     some = next(iter(truths))
     for name in sequences(after, some):

@@ -1,4 +1,26 @@
-"""The report page."""
-from kedro.pipeline import Pipeline, pipeline
+"""Everything -> the report page."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from lesionlab.pipelines.report import nodes
+
+
 def create_pipeline(**_: object) -> Pipeline:
-    return pipeline([])
+    """One self-contained page."""
+    inputs = [
+        "cohort",
+        "quarantine",
+        "split_record",
+        "qc_summary",
+        "truth",
+        "slices",
+        "synthetic",
+        "cgsamr",
+        "unets",
+        "segmentation_scores",
+        "synthesis_table",
+        "segmentation_table",
+        "augmentation_table",
+        "parameters",
+    ]
+    return pipeline([node(nodes.make_report, inputs, "report", name="make_report")], tags=["report"])

@@ -1,0 +1,190 @@
+"""What was done, in plain words with its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pandas as pd
+
+from lesionlab.data.slice_store import SliceStore
+from lesionlab.parameters import Parameters
+from lesionlab.pipelines.evaluation.nodes import ATLAS, MEAN_IMAGE, NORMAL_FLOOR, TUMOR_FLOOR
+from lesionlab.reporting.content import Step
+from lesionlab.training.options import TrainingOptions
+
+FLOORS: Mapping[str, str] = {
+    MEAN_IMAGE: "the mean of all training slices, whatever the label map says",
+    ATLAS: "the atlas aligned with the subject, without any lesion",
+    TUMOR_FLOOR: "every brain pixel called tumor",
+    NORMAL_FLOOR: "no lesion found anywhere",
+}
+TRUTH_NOTES: Mapping[str, str] = {
+    "tre": "target registration error over the brain: where the found transform sends a point, against its true place",
+    "log_field_correlation": "correlation of the logarithms of found and true bias field inside the brain",
+    "wm_spread_ratio": "spread of white matter's mean between subjects, after standardization over before",
+    "correlation": "the aligned atlas against a test subject's own image, where its brain has no lesion",
+}
+REFERENCES = (
+    "Guo P, Wang P, Yasarla R, Zhou J, Patel VM, Jiang S. Anatomic and Molecular MR Image Synthesis Using Confidence "
+    "Guided CNNs. IEEE Transactions on Medical Imaging 40(10), 2021.",
+    "Ronneberger O, Fischer P, Brox T. U-Net: Convolutional Networks for Biomedical Image Segmentation. MICCAI 2015.",
+    "Avants BB et al. A reproducible evaluation of ANTs similarity metric performance in brain image registration. "
+    "NeuroImage 54, 2011.",
+    "Tustison NJ et al. N4ITK: improved N3 bias correction. IEEE Transactions on Medical Imaging 29(6), 2010.",
+    "Nyúl LG, Udupa JK, Zhang X. New variants of a method of MRI scale standardization. IEEE TMI 19(2), 2000.",
+    "Fisch L et al. deepbet: Fast brain extraction of T1-weighted MRI using Convolutional Neural Networks. "
+    "Computers in Biology and Medicine 179, 2024.",
+)
+
+
+class Facts(NamedTuple):
+    """What the sentences are made of."""
+
+    options: Parameters
+    cohort: pd.DataFrame
+    split: pd.DataFrame
+    slices: SliceStore
+    synthetic: SliceStore
+    counts: Mapping[str, tuple[int, int]]
+
+    @property
+    def subjects(self) -> pd.Series:
+        """Number of subjects by split."""
+        return self.split.groupby("split")["subject"].nunique()
+
+
+def summary(facts: Facts) -> str:
+    """The question and how it was answered, in one paragraph."""
+    number = facts.subjects
+    return (
+        f"Does a segmenter get better when synthetic lesions are added to its training slices? CG-SAMR learnt to draw "
+        f"{len(facts.options.sequences)} MR sequences from label maps and an atlas, on the slices of {number['train']} "
+        "subjects. It then drew new slices for manipulated lesions of those same subjects. A U-Net was trained with "
+        f"and without them, for equal numbers of steps, and tested on {number['test']} subjects nothing had seen before."
+    )
+
+
+def figures(facts: Facts) -> dict[str, str]:
+    """The figures at the top of the page."""
+    number = facts.subjects
+    return {
+        "subjects": str(len(facts.split)),
+        "training / validation / test": " / ".join(str(number.get(s, 0)) for s in ("train", "validation", "test")),
+        "sequences": ", ".join(facts.options.sequences),
+        "real training slices": str(len(facts.slices.select(split="train"))),
+        "synthetic slices": str(len(facts.synthetic)),
+    }
+
+
+def split_table(facts: Facts) -> pd.DataFrame:
+    """A row per split: subjects, slices, lesion volume."""
+    table = facts.slices.table
+    rows = []
+    for name in ("train", "validation", "test"):
+        own, people = table[table["split"] == name], facts.split[facts.split["split"] == name]
+        if people.empty:
+            continue
+        rows.append(
+            {
+                "split": name,
+                "subjects": len(people),
+                "slices": len(own),
+                "with lesion": int((own["domain"] == "pathological").sum()),
+                "lesion volume, ml (least to most)": _range(people["lesion_ml"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _range(volumes: pd.Series) -> str:
+    return f"{volumes.min():.1f} to {volumes.max():.1f}" if volumes.notna().any() else "no masks"
+
+
+def steps(facts: Facts) -> list[Step]:
+    """What was done, in order."""
+    return [*_preparation(facts), *_learning(facts)]
+
+
+def _preparation(facts: Facts) -> list[Step]:
+    options, number = facts.options, facts.subjects
+    made = "generated as raw head scans with known truth" if options.cohort.source == "phantom" else "read and checked"
+    width, height = options.grid.size
+    steps = [
+        Step(
+            "Scans",
+            f"{len(facts.split)} subjects with {len(options.sequences)} sequences each were {made}.",
+            f"{len(facts.cohort)} scans",
+        ),
+        Step(
+            "Split",
+            "Subjects were divided at random, balanced by lesion volume. Everything below that learns "
+            f"(intensity scale, atlas, networks) saw the {number['train']} training subjects only.",
+            f"{number['train']} + {number.get('validation', 0)} + {number['test']}",
+        ),
+    ]
+    if options.coregister.enabled:
+        steps.append(
+            Step(
+                "Co-registration",
+                f"Every sequence was aligned ({options.coregister.kind}) with the subject's "
+                f"{options.reference}; the lesion mask followed.",
+            )
+        )
+    steps.append(
+        Step("Brain extraction", f"The brain was found ({options.brain.backend}); outside it every image is 0.")
+    )
+    if options.bias.enabled:
+        steps.append(Step("Bias correction", "N4 removed the smooth shading that coils leave."))
+    steps += [
+        Step("Standardization", f"Intensities were brought to one scale ({options.standardize.rule}).", ""),
+        Step("Grid", f"Slices were resampled to {width} × {height} pixels of {options.grid.in_plane_mm} mm.", ""),
+    ]
+    if options.atlas.enabled:
+        steps.append(
+            Step(
+                "Atlas",
+                f"The training subjects' common anatomy, all sequences at once, was averaged (SyN) and "
+                f"aligned ({options.atlas.align}) with every subject.",
+                f"{number['train']} subjects",
+            )
+        )
+    if options.tissues.enabled:
+        steps.append(
+            Step("Tissues", "Grey matter, white matter and fluid were told apart (Atropos with MNI152 priors).")
+        )
+    return [*steps, Step("Slices", "Axial planes with their label maps were cut.", f"{len(facts.slices)} slices")]
+
+
+def _learning(facts: Facts) -> list[Step]:
+    options = facts.options
+    kinds = facts.synthetic.table["manipulation"].value_counts()
+    done = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return [
+        Step(
+            "CG-SAMR",
+            "A generator learnt to draw all sequences from label map and atlas, against six discriminators, "
+            "with feature matching, shape consistency and confidence guidance.",
+            _length(options.cgsamr_training),
+        ),
+        Step(
+            "Synthetic slices",
+            f"Lesions of training slices were manipulated ({done}) and drawn by CG-SAMR.",
+            f"{len(facts.synthetic)} slices",
+        ),
+        Step(
+            "U-Net",
+            f"One segmenter per protocol ({', '.join(facts.counts)}), all for the same number of steps from the "
+            "same start.",
+            _length(options.unet_training),
+        ),
+        Step(
+            "Evaluation",
+            "Every test subject was scored once by each segmenter, in three dimensions.",
+            f"{facts.subjects['test']} subjects",
+        ),
+    ]
+
+
+def _length(training: TrainingOptions) -> str:
+    return f"{training.constant + training.decay} {training.unit}, batch {training.batch_size}"
