@@ -65,6 +65,8 @@ def _explain(fault: Any) -> str:
     path = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "missing":
         return f"{path} is not given. It is required"
+    if not path:
+        return str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] != "extra_forbidden":
         return f"{path} = {fault['input']!r}: {fault['msg']}"
     allowed = known_names(fault["loc"][:-1])

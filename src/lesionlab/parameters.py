@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import typing
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lesionlab.data.layout import Layout
 from lesionlab.data.manipulation import ManipulationOptions
@@ -122,6 +122,25 @@ class Parameters(BaseModel):
     augmentation: AugmentationOptions
     statistics: StatisticsOptions
     published: list[PublishedScore]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        """Refuse what would come out only after hours of work."""
+        if self.reference not in self.sequences:
+            raise ValueError(
+                f"reference {self.reference!r} is none of the sequences {self.sequences}: name one of them"
+            )
+        if self.cohort.source == "phantom":
+            missing = sorted(set(self.sequences) - set(self.phantom.sequences))
+            if missing:
+                made = list(self.phantom.sequences)
+                raise ValueError(f"the phantom has no {', '.join(missing)}: add them to phantom.sequences {made}")
+            if self.reference != self.phantom.reference:
+                raise ValueError(
+                    f"reference {self.reference!r} is not phantom.reference {self.phantom.reference!r}, on whose grid the "
+                    "phantom's lesions and truth lie: set both alike"
+                )
+        return self
 
 
 def known_names(path: Sequence[Any]) -> list[str]:

@@ -60,11 +60,11 @@ def test_sharing_keeps_one_pair_of_modules():
 
 
 def test_guidance_module_has_the_published_layers():
-    # 1x1 convolutions c -> 32 -> 16 -> 16 -> 1 with biases; c = 8 for SM, 9 for CM:
-    # SM 8*32+32 + 32*16+16 + 16*16+16 + 16+1 = 1105; CM has 32 more weights in its first layer.
+    # k1 c -> 32, k3 32 -> 16, k3 16 -> 16, k3 16 -> 1, with biases; c = 8 for SM, 9 for CM:
+    # SM 8*32+32 + 9*32*16+16 + 9*16*16+16 + 9*16+1 = 7377; CM has 32 more weights in its first layer.
     module = GuidanceModule(8)
-    assert sum(p.numel() for p in module.synthesis.parameters()) == 1105
-    assert sum(p.numel() for p in module.confidence.parameters()) == 1105 + 32
+    assert sum(p.numel() for p in module.synthesis.parameters()) == 7377
+    assert sum(p.numel() for p in module.confidence.parameters()) == 7377 + 32
 
 
 def test_guidance_starts_alive():
@@ -73,8 +73,9 @@ def test_guidance_starts_alive():
     init_gan_weights(module)
     starved = module(features).image.std()
     module.initialise()
-    # Four layers of N(0, 0.02) keep about 0.02^4 * sqrt(64 * 32 * 16 * 16) ~ 1e-4 of the input's spread; He's keep it.
-    assert starved < 1e-3 and module(features).image.std() > 0.1
+    # Four layers of N(0, 0.02), of fan-in 64, 288, 144 and 144, keep at most
+    # 0.02^4 * sqrt(64 * 288 * 144 * 144) = 3e-3 of the input's spread; He's keep it.
+    assert starved < 3e-3 and module(features).image.std() > 0.1
 
 
 def test_the_coarse_image_reaches_the_final_one_through_the_confidence():

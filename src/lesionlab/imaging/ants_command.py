@@ -79,16 +79,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Found:
-    """Files of the transforms found: the linear one, and the warp with its inverse where a stage was deformable."""
+    """Files of the transforms found: the linear one, and the warp with its inverse, where there was such a stage."""
 
-    linear: str
+    linear: str | None
     warp: str | None = None
     inverse_warp: str | None = None
 
     @property
     def forward(self) -> list[str]:
         """For ``ants.apply_transforms``: brings the moving image to the fixed image's grid."""
-        return [self.linear] if self.warp is None else [self.warp, self.linear]
+        return [file for file in (self.warp, self.linear) if file is not None]
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class Search:
 
     Attributes:
         stages: in order.
-        start: transform files to begin with (the last is applied to points of the fixed image first... as
-            ``ants.apply_transforms`` takes them); they are merged into the result.
+        start: a transform file to begin with, or ``[fixed,moving,1]`` (pointers) for the centres of mass; it is merged
+            into the linear transform found.
         mask: of the fixed image, for the metric; None looks everywhere.
         double: 64-bit floats inside.
     """
@@ -123,15 +123,14 @@ class Search:
             *("--float", "0" if self.double else "1", "--collapse-output-transforms", "1"),
         ]
         ants.registration(arguments, None)
-        linear, warp, inverse = (Path(prefix + end) for end in _ENDINGS)
-        return Found(str(linear), _if_there(warp), _if_there(inverse))
+        return Found(*(_first_of(folder, f"{name}?{end}") for end in _ENDINGS))
 
 
-_ENDINGS = ("0GenericAffine.mat", "1Warp.nii.gz", "1InverseWarp.nii.gz")
+_ENDINGS = ("GenericAffine.mat", "Warp.nii.gz", "InverseWarp.nii.gz")  # after the number of the transform
 
 
-def _if_there(path: Path) -> str | None:
-    return str(path) if path.exists() else None
+def _first_of(folder: Path, pattern: str) -> str | None:
+    return next((str(path) for path in sorted(folder.glob(pattern))), None)
 
 
 def _levels(values: Sequence[float]) -> str:

@@ -33,7 +33,10 @@ class AtlasOptions(BaseModel):
     metric_sequences: tuple[str, ...] | None = Field(None, description="null: two of T1w, T2w, T1ce, FLAIR")
     iterations: NonNegativeInt = Field(2, description="rounds of registration and averaging after the affine one")
     affine_iterations: tuple[NonNegativeInt, ...] = Field((100, 50), description="per level from coarse to fine")
-    syn_iterations: tuple[NonNegativeInt, ...] = Field((40, 20), description="per level from coarse to fine")
+    syn_iterations: tuple[NonNegativeInt, ...] = Field(
+        (40, 30, 0), description="per level from coarse to fine, the last at full resolution"
+    )
+    syn_metric: Literal["Mattes", "CC", "MeanSquares"] = Field("Mattes", description="CC takes ten times as long")
     shape_step: float = Field(0.25, ge=0, le=1, description="share of the mean warp taken back in each round")
     average: Literal["mean", "median"] = Field("median", description="median: one study's lesion leaves no trace")
     sharpen: float = Field(0.25, ge=0, description="weight of the unsharp mask after averaging; 0: none")
@@ -81,7 +84,7 @@ def build_template(studies: Sequence[Study], options: AtlasOptions) -> Template:
     """Average the training studies in their mean shape, all sequences at once (Avants et al. 2010,
     doi:10.1016/j.neuroimage.2009.09.062).
 
-    An affine round against the blurred mean of centred brains gives a first template; each further round registers
+    An affine round against the mean of the centred brains gives a first template; each further round registers
     every study to it by SyN, averages, and takes part of the mean warp back, so that the template drifts towards the
     group's mean shape.
 
@@ -194,8 +197,9 @@ def _linear_stages(
 
 
 def _deformable_stage(fixed: Study, moving: Study, metric: Sequence[str], options: AtlasOptions) -> Stage:
+    weight, parameter = 1 / len(metric), _PARAMETERS[options.syn_metric]
     terms = [
-        Metric("CC", to_ants(fixed[name]), to_ants(moving[name]), 1 / len(metric), _CC_RADIUS) for name in metric
+        Metric(options.syn_metric, to_ants(fixed[name]), to_ants(moving[name]), weight, parameter) for name in metric
     ]
     shrink, smoothing = _pyramid(len(options.syn_iterations), finest=1)
     return Stage("SyN[0.2,3,0]", terms, options.syn_iterations, shrink, smoothing)
@@ -248,14 +252,16 @@ def _sharpened(data: np.ndarray, amount: float) -> np.ndarray:
 
 
 def _start(studies: Sequence[Study], names: Sequence[str]) -> dict[str, Volume]:
-    """The blurred mean of the centred studies, on an upright grid that holds each of them."""
+    """The mean of the centred studies, on an upright grid that holds each brain with a rim."""
     spacing = np.median([study[names[0]].spacing for study in studies], axis=0)
-    extents = [np.array(study[names[0]].shape) * study[names[0]].spacing for study in studies]
-    shape = np.ceil(np.max(extents, axis=0) / spacing - _ROUNDING).astype(int)
+    extents = [_brain_extent(study) for study in studies]
+    shape = np.ceil((np.max(extents, axis=0) + 2 * _RIM_MM) / spacing).astype(int)
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -(shape - 1) / 2 * spacing
     size = (int(shape[0]), int(shape[1]), int(shape[2]))
-    return {name: Volume(np.mean([_on(study[name], size, affine) for study in studies], axis=0), affine) for name in names}
+    return {
+        name: Volume(np.mean([_on(study[name], size, affine) for study in studies], axis=0), affine) for name in names
+    }
 
 
 def _on(volume: Volume, shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
@@ -279,6 +285,13 @@ def _brain_center(volumes: Study) -> np.ndarray:
     inside = np.argwhere(_brain(volumes))
     middle = (inside.min(axis=0) + inside.max(axis=0)) / 2
     return (next(iter(volumes.values())).affine @ [*middle, 1.0])[:3]
+
+
+def _brain_extent(volumes: Study) -> np.ndarray:
+    """Size of the brain along R, A and S, mm."""
+    affine = next(iter(volumes.values())).affine
+    points = np.argwhere(_brain(volumes)) @ affine[:3, :3].T
+    return np.ptp(points, axis=0)
 
 
 def _translate(shift: np.ndarray) -> np.ndarray:
@@ -323,5 +336,5 @@ def _check(studies: Sequence[Study]) -> list[str]:
 
 
 _SAMPLING = 0.25
-_CC_RADIUS = 2
-_ROUNDING = 1e-6
+_PARAMETERS = {"Mattes": 32, "CC": 2, "MeanSquares": 0}  # bins; radius in voxels; none
+_RIM_MM = 12.0

@@ -88,7 +88,6 @@ class Method(nn.Module, ABC):
     def check(self, batch: Batch) -> None:
         """Raise ``InputError`` where a batch does not fit the networks, before any time is spent."""
         expect("images", "channels", batch.images.shape[1], self.task.channels)
-        expect("atlas", "channels", batch.atlas.shape[1], self.task.atlas_channels)
         if int(batch.labels.max()) >= self.task.classes:
             raise InputError(
                 "a label map holds a label that no class has",
@@ -134,7 +133,8 @@ def expect(thing: str, unit: str, given: int, wanted: int) -> None:
             f"the {thing} have another number of {unit} than the task",
             given=given,
             allowed=wanted,
-            cure="name in the task the sequences that the slices were cut with",
+            cure="name in the task the sequences the slices were cut with; "
+            "switch `atlas.enabled` on for a method that needs it",
         )
 
 

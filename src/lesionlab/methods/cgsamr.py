@@ -18,7 +18,7 @@ from lesionlab.losses.adversarial import GANLoss, discriminator_loss, generator_
 from lesionlab.losses.confidence import LambdaRule, confidence_loss, shrink
 from lesionlab.losses.dice import shape_consistency_loss
 from lesionlab.losses.feature_matching import feature_matching_loss
-from lesionlab.methods.base import AdamOptions, Method, Task, Update, at_rest, frozen
+from lesionlab.methods.base import AdamOptions, Method, Task, Update, at_rest, expect, frozen
 from lesionlab.methods.label_maps import REGIONS, one_hot, region_masks
 from lesionlab.networks.blocks import Norm, init_gan_weights
 from lesionlab.networks.decoder import GuidancePlace, StretchOutDecoder, Synthesis
@@ -57,6 +57,7 @@ class DiscriminatorOptions(BaseModel):
     width: int = Field(64, ge=1)
     norm: Norm = "batch"
     loss: GANLoss = "log"
+    rate: float | None = Field(None, gt=0, description="learning rate of D alone; null: that of G (the paper)")
     saturating: bool = Field(
         False,
         description="G minimises log(1 - D) to the letter of Eq. 2, instead of -log D, whose gradient does not vanish",
@@ -87,8 +88,8 @@ class CGSAMROptions(BaseModel):
     adam: AdamOptions = AdamOptions()
     mask_background: bool = Field(
         True,
-        description="synthesize() sets pixels of label 0 to -1, as real slices "
-        "have them; training is untouched. The paper does not say",
+        description="synthesize() sets pixels of label 0 to -1, as real slices have them; training is untouched "
+        "(the paper does not say)",
     )
 
 
@@ -109,7 +110,6 @@ class Generator(nn.Module):
             options.guidance,
             options.share_guidance,
         )
-
         init_gan_weights(self)
         if options.guidance_init == "he":
             for guide in self.decoder.guides:
@@ -138,7 +138,13 @@ class CGSAMR(Method):
     def optimizers(self) -> dict[str, Optimizer]:
         """``D``, and ``G`` over generator and U-Net together: Eq. 6 minimises over both at once."""
         adam = self.options.adam
-        return {"D": adam.build(self.D.parameters()), "G": adam.build([*self.G.parameters(), *self.U.parameters()])}
+        of_d = adam.model_copy(update={"rate": self.options.discriminator.rate or adam.rate})
+        return {"D": of_d.build(self.D.parameters()), "G": adam.build([*self.G.parameters(), *self.U.parameters()])}
+
+    def check(self, batch: Batch) -> None:
+        """As every method, and the atlas has to be there."""
+        super().check(batch)
+        expect("atlas", "channels", batch.atlas.shape[1], self.task.atlas_channels)
 
     def side_multiple(self) -> int:
         """2^n for n strided layers."""

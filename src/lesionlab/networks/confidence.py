@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-MODULE_WIDTHS = (32, 16, 16)
+MODULE_WIDTHS = (32, 16, 16, 1)
+MODULE_KERNELS = (1, 3, 3, 3)
 LEAK = 0.2
 
 
@@ -18,13 +19,13 @@ class Guidance(NamedTuple):
     confidence: Tensor
 
 
-def pointwise_module(inputs: int, end: nn.Module) -> nn.Sequential:
-    """``(N, inputs, h, w)`` -> ``(N, 1, h, w)``: four 1x1 convolutions, leaky ReLU between, ``end`` last, no norm."""
+def image_module(inputs: int, end: nn.Module) -> nn.Sequential:
+    """``(N, inputs, h, w)`` -> ``(N, 1, h, w)``: k1 to 32, k3 to 16, k3 to 16, k3 to 1; leaky ReLU between, no norm."""
     layers: list[nn.Module] = []
-    for outputs in MODULE_WIDTHS:
-        layers += [nn.Conv2d(inputs, outputs, 1), nn.LeakyReLU(LEAK, inplace=True)]
+    for outputs, kernel in zip(MODULE_WIDTHS, MODULE_KERNELS, strict=True):
+        layers += [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.LeakyReLU(LEAK, inplace=True)]
         inputs = outputs
-    return nn.Sequential(*layers, nn.Conv2d(inputs, 1, 1), end)
+    return nn.Sequential(*layers[:-1], end)
 
 
 class GuidanceModule(nn.Module):
@@ -32,8 +33,8 @@ class GuidanceModule(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.synthesis = pointwise_module(channels, nn.Tanh())
-        self.confidence = pointwise_module(channels + 1, nn.Sigmoid())
+        self.synthesis = image_module(channels, nn.Tanh())
+        self.confidence = image_module(channels + 1, nn.Sigmoid())
 
     def initialise(self) -> None:
         """Draw weights as He et al. 2015 have it, biases 0.

@@ -1,14 +1,17 @@
-"""How nodes run: workers, failures, and what a stage's results depend on."""
+"""How nodes run: workers, failures, and which code a result depends on."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+import ast
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lesionlab.data.fingerprints import code_fingerprint, fingerprint_of
+import lesionlab
+from lesionlab.data.fingerprints import fingerprint_of
 from lesionlab.data.stage import run_stage
 from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.parameters import RunOptions
@@ -18,32 +21,73 @@ def run(
     root: Path,
     jobs: Mapping[str, Any],
     work: Callable[[Any], StudyResult],
+    science: Callable[..., Any],
     fingerprints: Mapping[str, str],
     options: object,
     run_options: RunOptions,
     seed: int = 0,
 ) -> SubjectStore:
-    """Run a stage of the imaging room over its studies (see :func:`lesionlab.data.stage.run_stage`)."""
+    """Run a stage over its studies (see :func:`lesionlab.data.stage.run_stage`).
+
+    Args:
+        root: the stage's folder.
+        jobs: study to what ``work`` takes.
+        work: what the stage does to one study.
+        science: the function of the imaging room behind it; when its code changes, studies are computed anew.
+        fingerprints: study to a fingerprint of its inputs.
+        options: the stage's options.
+        run_options: workers, and whether failures are allowed.
+        seed: of the random numbers drawn.
+    """
     return run_stage(
         root,
         jobs,
         work,
         fingerprints=fingerprints,
         options=options,
-        code=code_of("lesionlab.imaging", work),
+        code=fingerprint_of(inspect.getsource(work), code_of(science)),
         workers=run_options.processes,
         allow_failures=run_options.allow_failures,
         seed=seed,
     )
 
 
-def code_of(package: str, work: Callable[..., Any] | None = None) -> str:
-    """A fingerprint of a room's sources, and of the module that uses it: when either changes, results are made anew."""
-    return fingerprint_of(_room(package), code_fingerprint(work) if work else "")
+def code_of(*things: Any) -> str:
+    """A fingerprint of the modules that define these functions or classes, and of all of ours that they import."""
+    modules = {module for thing in things for module in _closure(thing.__module__)}
+    return fingerprint_of({module: _source(module) for module in modules})
 
 
 @cache
-def _room(package: str) -> str:
-    folder = Path(str(importlib.import_module(package).__file__)).parent
-    sources = sorted(folder.rglob("*.py"))
-    return fingerprint_of({path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in sources})
+def _closure(module: str) -> frozenset[str]:
+    """A module of ours and every module of ours that it imports, directly or not."""
+    found: set[str] = set()
+    left = [module]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left.extend(_imports(name))
+    return frozenset(found)
+
+
+def _imports(module: str) -> Iterator[str]:
+    ours = lesionlab.__name__ + "."
+    for node in ast.walk(ast.parse(_source(module))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(ours):
+            # ``from package import name`` may mean a module of that package.
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from [node.module, *(name for name in inner if _is_module(name))]
+
+
+@cache
+def _is_module(name: str) -> bool:
+    parent = importlib.util.find_spec(name.rpartition(".")[0])
+    return parent is not None and parent.submodule_search_locations is not None and bool(importlib.util.find_spec(name))
+
+
+@cache
+def _source(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).read_text(encoding="utf-8")

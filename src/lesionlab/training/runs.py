@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pandas as pd
 from lesionlab.data.artifact import is_current, seal, write_json
 from lesionlab.data.batches import Batch, Slices
 from lesionlab.methods.base import Method
-from lesionlab.training.checkpoint import load_method
+from lesionlab.training.checkpoint import load_method, save_method
 from lesionlab.training.loop import HISTORY, IMAGES, TRAINED, Validate, fit
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.tracker import Tracker
@@ -96,6 +97,8 @@ def train_once(
         return TrainingRun(folder)
     _make_room(folder, key)
     fit(method, slices, options, folder, tracker=tracker, validate=validate, preview=preview)
+    if not (folder / TRAINED).is_file():  # the run was stopped after its last checkpoint, before its last file
+        save_method(method, folder / TRAINED)
     seal(folder, key)
     return TrainingRun(folder)
 
@@ -103,7 +106,7 @@ def train_once(
 def _make_room(folder: Path, key: str) -> None:
     """Keep an unfinished run of this key, remove any other."""
     started = folder / _STARTED
-    if not (started.is_file() and key in started.read_text(encoding="utf-8")):
+    if not (started.is_file() and json.loads(started.read_text(encoding="utf-8")) == {"key": key}):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         write_json(started, {"key": key})

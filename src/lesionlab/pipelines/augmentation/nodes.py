@@ -29,7 +29,7 @@ def synthesize(
     """As many synthetic slices as the largest protocol asks for; smaller ones take the first of them."""
     root = folders.features("synthetic")
     trained = read_receipt(cgsamr.root)
-    key = fingerprint_of(slices.fingerprint, trained, options, seed, code_of("lesionlab.data", synthetic_plan))
+    key = fingerprint_of(slices.fingerprint, trained, options, seed, code_of(synthetic_plan))
     if is_current(root, key):
         _log.info("synthetic slices: unchanged")
         return SliceStore(root)

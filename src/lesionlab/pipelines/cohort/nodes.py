@@ -35,7 +35,7 @@ def provide_scans(
         root = folders.scans / PHANTOM
         jobs = {subject_name(index): (index, phantom, seed) for index in range(phantom.subjects)}
         inputs = {name: fingerprint_of(job) for name, job in jobs.items()}
-        run(root, jobs, phantom_study, inputs, None, run_options, seed)
+        run(root, jobs, phantom_study, make_subject, inputs, None, run_options, seed)
         return {"root": str(root), "source": PHANTOM}
     if cohort.root is None:
         raise InputError(

@@ -11,6 +11,9 @@ from lesionlab.data.fingerprints import fingerprint_of, study_fingerprints
 from lesionlab.data.layout import find_layout
 from lesionlab.data.subject_store import SubjectStore
 from lesionlab.datasets.folders import Folders
+from lesionlab.errors import InputError
+from lesionlab.imaging import atlas, bias, brain, grid, registration, tissue
+from lesionlab.imaging import standardize as standardizing
 from lesionlab.imaging.atlas import AtlasOptions
 from lesionlab.imaging.bias import BiasOptions
 from lesionlab.imaging.brain import BrainOptions
@@ -43,7 +46,15 @@ def coregister(
     }
     inputs = {study: fingerprint_of(key, layout, classes) for study, key in study_fingerprints(cohort).items()}
     key = [options, reference]
-    return run(folders.shared_stage("coregister"), jobs, stages.coregister_study, inputs, key, run_options)
+    return run(
+        folders.shared_stage("coregister"),
+        jobs,
+        stages.coregister_study,
+        registration.coregister,
+        inputs,
+        key,
+        run_options,
+    )
 
 
 def extract_brain(
@@ -51,13 +62,15 @@ def extract_brain(
 ) -> SubjectStore:
     """Brain masks, and sequences without skull."""
     jobs, inputs = _jobs(source, options), source.fingerprints()
-    return run(folders.shared_stage("brain"), jobs, stages.brain_study, inputs, options, run_options)
+    return run(
+        folders.shared_stage("brain"), jobs, stages.brain_study, brain.extract_brain, inputs, options, run_options
+    )
 
 
 def correct_bias(source: SubjectStore, folders: Folders, options: BiasOptions, run_options: RunOptions) -> SubjectStore:
     """Sequences without bias field."""
     jobs, inputs = _jobs(source, options), source.fingerprints()
-    return run(folders.shared_stage("bias"), jobs, stages.bias_study, inputs, options, run_options)
+    return run(folders.shared_stage("bias"), jobs, stages.bias_study, bias.correct_study, inputs, options, run_options)
 
 
 def standardize(
@@ -70,13 +83,21 @@ def standardize(
     landmarks = {name: fit_landmarks(_masked(source, training, name), options) for name in names if learns}
     jobs = _jobs(source, options, {"landmarks": landmarks})
     inputs = {study: fingerprint_of(key, _key(source, training)) for study, key in source.fingerprints().items()}
-    return run(folders.stage("standardize"), jobs, stages.standardize_study, inputs, options, run_options)
+    return run(
+        folders.stage("standardize"),
+        jobs,
+        stages.standardize_study,
+        standardizing.standardize,
+        inputs,
+        options,
+        run_options,
+    )
 
 
 def to_grid(source: SubjectStore, folders: Folders, options: GridOptions, run_options: RunOptions) -> SubjectStore:
     """All volumes on one in-plane grid."""
     jobs, inputs = _jobs(source, options), source.fingerprints()
-    return run(folders.stage("grid"), jobs, stages.grid_study, inputs, options, run_options)
+    return run(folders.stage("grid"), jobs, stages.grid_study, grid.make_grid, inputs, options, run_options)
 
 
 def build_atlas(
@@ -89,7 +110,7 @@ def build_atlas(
     inputs = {stages.TEMPLATE: _key(source, training)}
     # One job that spreads its registrations over the workers itself.
     alone = run_options.model_copy(update={"workers": 1})
-    return run(folders.stage("template"), jobs, stages.template_study, inputs, options, alone)
+    return run(folders.stage("template"), jobs, stages.template_study, atlas.build_template, inputs, options, alone)
 
 
 def align_atlas(
@@ -99,7 +120,7 @@ def align_atlas(
     jobs = _jobs(source, options, {"template": template})
     own = template.fingerprints()
     inputs = {study: fingerprint_of(key, own) for study, key in source.fingerprints().items()}
-    return run(folders.stage("atlas"), jobs, stages.atlas_study, inputs, options, run_options)
+    return run(folders.stage("atlas"), jobs, stages.atlas_study, atlas.align_template, inputs, options, run_options)
 
 
 def segment_tissues(
@@ -107,13 +128,27 @@ def segment_tissues(
 ) -> SubjectStore:
     """Tissue probabilities of each study."""
     jobs, inputs = _jobs(source, options), source.fingerprints()
-    return run(folders.stage("tissues"), jobs, stages.tissue_study, inputs, options, run_options)
+    return run(
+        folders.stage("tissues"), jobs, stages.tissue_study, tissue.segment_tissues, inputs, options, run_options
+    )
 
 
 def training_studies(source: SubjectStore, cohort: pd.DataFrame) -> list[str]:
-    """The studies of the training split that the stage before left, sorted: all that atlas and landmarks may see."""
+    """The studies of the training split that the stage before left, sorted: all that atlas and landmarks may see.
+
+    Raises:
+        InputError: none is left.
+    """
     training = set(cohort.loc[cohort["split"] == "train", "study"])
-    return [study for study in source.studies() if study in training]
+    left = [study for study in source.studies() if study in training]
+    if not left:
+        raise InputError(
+            "no training study is left",
+            given=f"{len(training)} in the split, none of them in {source.root.name}",
+            allowed="at least one",
+            cure="mend the training studies that failed, or change the split",
+        )
+    return left
 
 
 def _jobs(source: SubjectStore, options: Any, extra: Mapping[str, Any] | None = None) -> dict[str, Job[Any]]:

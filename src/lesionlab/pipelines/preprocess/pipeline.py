@@ -56,7 +56,12 @@ def create_pipeline(**_: object) -> Pipeline:
         "tissues": "tissues",
     }
     checks = [
-        node(truth.score_truth, {"scans": "scans", "cohort": "cohort", **stores}, "truth", name="score_truth"),
+        node(
+            truth.score_truth,
+            {"scans": "scans", "cohort": "cohort", **stores, "reference": "params:reference"},
+            "truth",
+            name="score_truth",
+        ),
         node(
             quality.qc_page,
             {

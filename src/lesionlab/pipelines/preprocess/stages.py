@@ -17,7 +17,7 @@ from lesionlab.data.layout import LesionLayout
 from lesionlab.data.lesions import read_lesion
 from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.imaging.atlas import AtlasOptions, align_template, build_template
-from lesionlab.imaging.bias import BiasOptions, correct_bias
+from lesionlab.imaging.bias import BiasOptions, correct_study
 from lesionlab.imaging.brain import BrainOptions, apply_mask, extract_brain
 from lesionlab.imaging.grid import GridOptions, make_grid, to_grid
 from lesionlab.imaging.nifti import read_volume
@@ -99,13 +99,9 @@ def brain_study(job: Job[BrainOptions]) -> StudyResult:
 def bias_study(job: Job[BiasOptions]) -> StudyResult:
     """Every sequence without its bias field, and the logarithm of that field."""
     masks = job.masks()
-    corrected, fields = {}, {}
-    qc: dict[str, float] = {}
-    for name, volume in job.images().items():
-        result = correct_bias(volume, masks[BRAIN], job.options)
-        corrected[name], fields[f"{FIELD}{name}"] = result.volume, result.log_field
-        qc |= {f"{name}_{measure}": value for measure, value in result.qc.items()}
-    return StudyResult({**corrected, **fields, **masks}, qc)
+    done = correct_study(job.images(), masks[BRAIN], job.options)
+    fields = {f"{FIELD}{name}": field for name, field in done.log_fields.items()}
+    return StudyResult({**done.volumes, **fields, **masks}, done.qc)
 
 
 def standardize_study(job: Job[StandardizeOptions]) -> StudyResult:
@@ -125,9 +121,12 @@ def grid_study(job: Job[GridOptions]) -> StudyResult:
     """Every volume with RAS axes on the cohort's in-plane grid."""
     masks = job.masks()
     grid = make_grid(masks[BRAIN], job.options)
-    images = {name: to_grid(volume, grid, job.options) for name, volume in job.images().items()}
     on_grid = {name: to_grid(mask, grid, job.options, labels=True) for name, mask in masks.items()}
-    stripped = {name: apply_mask(volume, on_grid[BRAIN]) for name, volume in images.items()}
+    stripped = {}
+    for name, volume in job.images().items():
+        background = float(volume.data.min())  # 0, or -1 under a rule that centres the brain on 0
+        image = to_grid(volume, grid, job.options, fill=background)
+        stripped[name] = apply_mask(image, on_grid[BRAIN], background)
     return StudyResult({**stripped, **on_grid}, grid.qc)
 
 

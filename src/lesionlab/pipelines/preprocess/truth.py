@@ -54,6 +54,7 @@ def score_truth(
     gridded: SubjectStore,
     atlases: SubjectStore,
     tissues: SubjectStore,
+    reference: str,
 ) -> pd.DataFrame:
     """Columns ``stage, subject, measure, value``; no row for scans whose truth nobody knows."""
     if scans["source"] != "phantom":
@@ -64,7 +65,7 @@ def score_truth(
     left_out = set(cohort.loc[cohort["split"] == "test", "study"])
     rows = []
     for study, known in truths.items():
-        rows.append(_row("coregister", study, _coregister(known, coregistered, paths[study])))
+        rows.append(_row("coregister", study, _coregister(known, coregistered, paths[study], reference)))
         dice = measure.brain_dice(brains.volume(study, BRAIN).data, known.volume("brain").data)
         rows.append(_row("brain", study, {"dice": dice}))
         rows.append(_row("bias", study, _bias(known, unbiased)))
@@ -79,16 +80,14 @@ def _row(stage: str, subject: str, measures: dict[str, float]) -> pd.DataFrame:
     return measure.truth_rows(stage, subject, measures)
 
 
-def _coregister(known: _Truth, store: SubjectStore, paths: pd.Series) -> dict[str, float]:
-    """Target registration error over the brain, by sequence, in mm and in voxels of the moving scan."""
+def _coregister(known: _Truth, store: SubjectStore, paths: pd.Series, reference: str) -> dict[str, float]:
+    """Target registration error over the brain, by moving sequence, in mm and in voxels of its scan."""
     brain = known.volume("brain")
     points = measure.voxel_centres(brain.data > 0, brain.affine)
     true = {name: np.array(matrix) for name, matrix in known.store.record(known.study)["transforms"].items()}
     found = {name: np.array(matrix) for name, matrix in store.record(known.study)["transforms"].items()}
     scores = {}
-    for name, path in paths.items():
-        if np.array_equal(found[name], np.eye(4)):
-            continue  # the reference itself
+    for name, path in paths.drop(reference).items():
         affine = read_volume(path).affine
         scores[f"tre_mm_{name}"] = measure.target_registration_error(found[name], true[name], points)
         scores[f"tre_voxels_{name}"] = measure.target_registration_error_voxels(found[name], true[name], points, affine)
@@ -135,6 +134,8 @@ def _tissues(known: _Truth, gridded: SubjectStore, store: SubjectStore) -> dict[
 
 def _spread(truths: dict[str, _Truth], before: SubjectStore, after: SubjectStore) -> Iterator[tuple[str, float]]:
     """The spread of white matter's mean between subjects, after standardization over before, by sequence."""
+    if len(truths) < 2:
+        return
     some = next(iter(truths))
     for name in sequences(after, some):
         means: dict[str, list[float]] = {"before": [], "after": []}

@@ -35,7 +35,7 @@ def make_slices(
     studies = [study for study in gridded.studies() if study in set(atlases.studies()) & set(tissues.studies())]
     about = cohort.drop_duplicates("study").set_index("study").loc[studies, ["subject", "split"]]
     stores = [store.fingerprints() for store in (gridded, atlases, tissues)]
-    code = code_of("lesionlab.data", study_slices)
+    code = code_of(study_slices, SliceStore)
     key = fingerprint_of(stores, about.reset_index(), rules, sequences, lesion_classes, code)
     if is_current(root, key):
         _log.info("slices: unchanged")

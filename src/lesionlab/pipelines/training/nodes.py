@@ -7,24 +7,24 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from lesionlab.data.artifact import seal
+from lesionlab.data.artifact import is_current, seal
 from lesionlab.data.batches import Batch, Slices, concatenate
 from lesionlab.data.fingerprints import fingerprint_of
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.synthetic import REAL
 from lesionlab.datasets.folders import Folders
 from lesionlab.methods.base import Method, Task
-from lesionlab.methods.cgsamr import CGSAMROptions
+from lesionlab.methods.cgsamr import CGSAMR, CGSAMROptions
 from lesionlab.methods.registry import make_method
-from lesionlab.methods.unet import UNetOptions
+from lesionlab.methods.unet import UNetOptions, UNetSegmenter
 from lesionlab.metrics.segmentation import dice
 from lesionlab.parameters import AugmentationOptions
 from lesionlab.pipelines.running import code_of
 from lesionlab.pipelines.tracking import MlflowTracker
+from lesionlab.training.loop import fit
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.runs import TrainingRun, TrainingRuns, train_once
 
-_ROOMS = ("lesionlab.methods", "lesionlab.networks", "lesionlab.losses", "lesionlab.training")
 _PREVIEWED = 4  # validation slices shown while training
 
 
@@ -33,7 +33,7 @@ def train_cgsamr(
 ) -> TrainingRun:
     """CG-SAMR on all slices of the training subjects."""
     training = seeded(training, seed)
-    key = fingerprint_of(slices.fingerprint, options, training.decisive(), _code())
+    key = fingerprint_of(slices.fingerprint, options, training.decisive(), code_of(CGSAMR, fit))
     return train_once(
         make_method("cgsamr", options, task_of(slices), seed),
         in_memory(slices, slices.select(split="train")),
@@ -66,7 +66,12 @@ def train_unets(
     for protocol, count in {REAL: 0, **augmentation.counts(len(real))}.items():
         extra = made.first(count)
         keys[protocol] = fingerprint_of(
-            slices.fingerprint, synthetic.fingerprint if count else "", count, options, training.decisive(), _code()
+            slices.fingerprint,
+            synthetic.fingerprint if count else "",
+            count,
+            options,
+            training.decisive(),
+            code_of(UNetSegmenter, fit),
         )
         train_once(
             make_method("unet", options, task_of(slices), seed),
@@ -78,7 +83,9 @@ def train_unets(
             validate=validation_dice(slices),
             preview=preview_of(slices),
         )
-    seal(root, fingerprint_of(keys))
+    key = fingerprint_of(keys)
+    if not is_current(root, key):
+        seal(root, key)
     return TrainingRuns(root)
 
 
@@ -126,7 +133,3 @@ def segment(method: Method, images: torch.Tensor, size: int = 32) -> torch.Tenso
     """Label maps ``(N, H, W)`` that a segmenter finds, some slices at a time."""
     parts = [method.segment(part).argmax(1) for part in images.split(size)]  # type: ignore[operator]
     return torch.cat(parts)
-
-
-def _code() -> str:
-    return fingerprint_of([code_of(room) for room in _ROOMS])

@@ -1,0 +1,161 @@
+"""A project of four coarse phantom heads, run by the command line as a user does, once for all tests here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from lesionlab.data.slice_store import SliceStore
+from lesionlab.data.slices import StudySlices
+
+REPOSITORY = Path(__file__).parents[2]
+NETWORK = {"width": 2, "depth": 2}
+STEPS = {"constant": 2, "decay": 2, "batch_size": 4, "log_every": 1, "checkpoint_every": 2, "device": "cpu"}
+
+#: Heads of two sequences, the true brain given, everything as small as it runs.
+TINY: dict[str, Any] = {
+    "sequences": ["T1w", "FLAIR"],
+    "cohort": {"name": "tiny", "source": "phantom", "layout": "tiny"},
+    "layouts": {
+        "tiny": {
+            "study": "{subject}",
+            "sequences": {"T1w": "{subject}/T1w.nii.gz", "FLAIR": "{subject}/FLAIR.nii.gz"},
+            "lesion": {
+                "file": "{subject}/lesion.nii.gz",
+                "drawn_on": "T1w",
+                "codes": {2: "edema", 3: "cavity", 4: "tumor"},
+            },
+            "brain_mask": "{subject}/truth/brain.nii.gz",
+        }
+    },
+    "splits": {"test": 1, "validation": 1, "strata": 1},
+    "phantom": {
+        "subjects": 4,
+        "sequences": ["T1w", "FLAIR"],
+        "work_mm": 4.0,
+        "in_plane_mm": 5.0,
+        "slice_mm": 8.0,
+        "small_share": 0.0,
+    },
+    "run": {"workers": 1},
+    "coregister": {"iterations": [20, 10], "shrink": [2, 1], "smoothing_mm": [2.0, 1.0]},
+    "brain": {"backend": "given"},
+    "bias": {"iterations": [5], "grid_mm": 8.0},
+    "grid": {"in_plane_mm": 6.0, "size": [32, 40]},
+    "atlas": {"iterations": 1, "affine_iterations": [10], "syn_iterations": [3]},
+    "tissues": {"enabled": False},
+    "slices": {"count": 6, "pathological_min_lesion_pixels": 1},
+    "cgsamr": {
+        "generator": {"width": 2, "downs": 2, "encoder_blocks": 1, "decoder_blocks": 1},
+        "discriminator": {"width": 2},
+        "unet": NETWORK,
+    },
+    "cgsamr_training": STEPS,
+    "unet": {"network": NETWORK},
+    "unet_training": {**STEPS, "validate_every": 2},
+    "statistics": {"resamples": 100},
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a configuration, in which ``kedro run`` runs."""
+
+    root: Path
+    env: str
+
+    @property
+    def data(self) -> Path:
+        """What the experiment's runs leave."""
+        return self.root / "data" / "experiments" / self.env
+
+    def run(self, *arguments: str, below: str = ".", code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run a pipeline from a folder below the root; its exit code is as expected."""
+        command = [sys.executable, "-m", "kedro", "run", f"--env={self.env}", *arguments]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "1000"}
+        done = subprocess.run(
+            command, cwd=self.root / below, env=environment, capture_output=True, text=True, timeout=900
+        )
+        assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+        return done
+
+
+def make_project(root: Path, env: str, values: dict[str, Any], store: Path | None = None) -> Project:
+    """A project with the repository's base and one experiment; ``store``: an MLflow store that is there already."""
+    shutil.copytree(REPOSITORY / "conf" / "base", root / "conf" / "base")
+    shutil.copy(REPOSITORY / "pyproject.toml", root)
+    (root / "src").mkdir()
+    experiment = root / "conf" / env
+    experiment.mkdir()
+    (experiment / "parameters.yml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    if store:
+        (experiment / "mlflow.yml").write_text(f"tracking_uri: sqlite:///{store}\n", encoding="utf-8")
+    return Project(root, env)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> dict[str, Any]:
+    """The experiment's parameters."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def new_project(tmp_path_factory):
+    """Makes another project."""
+    return lambda env, values, store=None: make_project(tmp_path_factory.mktemp(env), env, values, store)
+
+
+@pytest.fixture(scope="session")
+def project(new_project) -> Project:
+    """The whole main job, done."""
+    made = new_project("tiny", TINY)
+    made.run("--pipelines=cgsamr_augment_eval")
+    return made
+
+
+# --- slices for the nodes that read them ------------------------------------------------------------------------------
+
+SIDE, SEQUENCES, CLASSES = 16, ["T1w", "FLAIR"], ["edema", "tumor"]
+
+
+def study_slices(subject: str, study: str, split: str, planes: int) -> StudySlices:
+    """A brain of 10 x 10 pixels, in each slice a lesion of 4 x 4 with a tumor of 2 x 2 in its middle."""
+    labels = np.zeros((planes, SIDE, SIDE), np.uint8)
+    labels[:, 3:13, 3:13], labels[:, 5:9, 5:9], labels[:, 6:8, 6:8] = 1, 2, 3
+    rng = np.random.default_rng(list(study.encode()))
+    images, atlas = (rng.uniform(-1, 1, (planes, n, SIDE, SIDE)).astype(np.float32) for n in (2, 6))
+    for pictures in (images, atlas):
+        pictures[np.broadcast_to(labels[:, None] == 0, pictures.shape)] = -1
+    about = {"subject": subject, "study": study, "split": split, "domain": "pathological", "fill": 100 / SIDE**2}
+    about |= {"spacing_x": 2.0, "spacing_y": 2.0, "spacing_z": 5.0, "pixels_edema": 12, "pixels_tumor": 4, "clipped": 0}
+    about |= {"source": "real", "manipulation": "none", "donor": "", "record": "{}"}
+    table = pd.DataFrame({"plane": np.arange(planes), **about})
+    return StudySlices(images, labels, atlas, np.zeros((planes, 0, SIDE, SIDE), np.float32), table)
+
+
+@pytest.fixture
+def new_slices(tmp_path) -> Callable[..., SliceStore]:
+    """Writes slices: training subjects a and b, c for validation, d with two visits for testing.
+
+    ``change`` may alter the studies, by name, before they are written.
+    """
+
+    def make(name: str = "slices", change: Callable[[dict[str, StudySlices]], object] = bool) -> SliceStore:
+        people = [("a", "a", "train"), ("b", "b", "train"), ("c", "c", "validation"), ("d", "d_1", "test")]
+        people.append(("d", "d_2", "test"))
+        studies = {study: study_slices(subject, study, split, 3) for subject, study, split in people}
+        change(studies)
+        return SliceStore.write(tmp_path / name, studies.values(), SEQUENCES, CLASSES, fingerprint=name)
+
+    return make

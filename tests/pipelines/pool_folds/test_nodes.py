@@ -1,0 +1,56 @@
+"""The folds of a leave-one-out experiment make one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lesionlab.datasets import Folders
+from lesionlab.errors import InputError
+from lesionlab.parameters import StatisticsOptions
+from lesionlab.pipelines.pool_folds.nodes import gather, tabulate
+
+
+def scores(subject: str, value: float, method: str, metric: str, protocol: str) -> dict:
+    cell = {"method": method, "cohort": "c", "protocol": protocol, "sequence": "all", "class": "edema"}
+    return {**cell, "metric": metric, "subject": subject, "value": value, "seed": 0}
+
+
+def write_fold(workspace: Path, fold: int, subject: str, value: float) -> None:
+    folder = workspace / f"fold{fold}" / "07_model_output"
+    folder.mkdir(parents=True)
+    drawn = pd.DataFrame([scores(subject, value, "cgsamr", "ssim", "paired")])
+    found = pd.DataFrame([scores(subject, value / 2, "unet", "dice", "real")])
+    drawn.to_parquet(folder / "synthesis_scores.parquet")
+    found.to_parquet(folder / "segmentation_scores.parquet")
+
+
+@pytest.fixture
+def folders(tmp_path) -> Folders:
+    return Folders(tmp_path, tmp_path / "fold1")
+
+
+def test_every_subject_is_tested_once(folders):
+    for fold, (subject, value) in enumerate([("a", 0.2), ("b", 0.4), ("c", 0.9)]):
+        write_fold(folders.workspace, fold, subject, value)
+    drawn, found = gather(folders)
+    assert dict(zip(drawn["subject"], drawn["value"], strict=True)) == {"a": 0.2, "b": 0.4, "c": 0.9}
+    assert dict(zip(found["subject"], found["value"], strict=True)) == {"a": 0.1, "b": 0.2, "c": 0.45}
+    synthesis, segmentation, augmentation = tabulate(drawn, found, [], StatisticsOptions(resamples=100), 0)
+    for table, mean in ((synthesis, 0.5), (segmentation, 0.25), (augmentation, 0.25)):
+        assert table["mean"].tolist() == [pytest.approx(mean)] and table["n"].tolist() == [3]
+
+
+def test_without_folds_the_cure_is_told(folders):
+    with pytest.raises(InputError, match=r"no folds to pool.*splits\.fold=0"):
+        gather(folders)
+
+
+def test_a_subject_tested_in_two_folds_is_a_leftover_of_another_split(folders):
+    write_fold(folders.workspace, 0, "a", 0.2)
+    write_fold(folders.workspace, 1, "a", 0.4)
+    with pytest.raises(InputError, match="tested in two folds") as error:
+        gather(folders)
+    assert "fold0" in error.value.given and "fold1" in error.value.given and "'a'" in error.value.given

@@ -1,0 +1,101 @@
+"""What a stage keeps of a study."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lesionlab.data.layout import LesionLayout
+from lesionlab.imaging.brain import BrainOptions
+from lesionlab.imaging.grid import GridOptions
+from lesionlab.imaging.nifti import write_volume
+from lesionlab.imaging.registration import CoregisterOptions
+from lesionlab.imaging.standardize import StandardizeOptions, fit_landmarks
+from lesionlab.imaging.volume import Volume
+from lesionlab.pipelines.preprocess import stages
+from lesionlab.pipelines.preprocess.stages import Job
+
+AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
+CLASSES = ("edema", "tumor")
+OFF = CoregisterOptions(enabled=False)
+
+
+def volume(data: np.ndarray) -> Volume:
+    return Volume(data, AFFINE)
+
+
+@pytest.fixture
+def rows(tmp_path) -> pd.DataFrame:
+    """A study's files: two sequences, a lesion of the file's codes 1 and 4, a brain mask."""
+    rng = np.random.default_rng(1)
+    lesion = np.zeros((8, 8, 4), np.int16)
+    lesion[2, 2, 1], lesion[3, 3, 1] = 4, 1
+    brain = np.zeros((8, 8, 4), np.uint8)
+    brain[1:7, 1:7] = 7
+    files = {name: rng.uniform(5, 9, lesion.shape).astype(np.float32) for name in ("T1w", "FLAIR")}
+    for name, data in {**files, "lesion": lesion, "brain": brain}.items():
+        write_volume(volume(data), tmp_path / f"{name}.nii.gz")
+    about = {"subject": "a", "study": "a", "lesion_on": "T1w"}
+    masks = {f"{name}_path": str(tmp_path / f"{name}.nii.gz") for name in ("lesion", "brain")}
+    return pd.DataFrame(
+        [{**about, "sequence": name, "path": str(tmp_path / f"{name}.nii.gz"), **masks} for name in ("T1w", "FLAIR")]
+    )
+
+
+LESION = LesionLayout.model_validate({"file": "{subject}", "drawn_on": "T1w", "codes": {4: "edema", 1: "tumor"}})
+
+
+def test_coregistered_studies_have_the_projects_lesion_codes_and_the_given_brain(rows):
+    done = stages.coregister_study(stages.Scans(rows, "T1w", LESION, CLASSES, OFF))
+    assert sorted(done.volumes) == ["FLAIR", "T1w", "brain", "lesion"]
+    lesion = done.volumes["lesion"].data
+    assert (lesion[2, 2, 1], lesion[3, 3, 1], np.count_nonzero(lesion)) == (2, 3, 2) and lesion.dtype == np.uint8
+    assert set(np.unique(done.volumes["brain"].data > 0)) == {False, True}
+    assert np.array_equal(done.record["transforms"]["FLAIR"], np.eye(4))
+
+
+def test_a_study_without_masks_has_none(rows):
+    bare = rows.assign(lesion_path="", lesion_on="", brain_path="")
+    done = stages.coregister_study(stages.Scans(bare, "T1w", LESION, CLASSES, OFF))
+    assert sorted(done.volumes) == ["FLAIR", "T1w"]
+
+
+def test_the_brain_is_cut_out(new_store):
+    brain = np.zeros((8, 8, 4), np.uint8)
+    brain[2:6, 2:6] = 1
+    image = np.full(brain.shape, 9, np.float32)
+    lesion = np.zeros_like(brain)
+    lesion[3, 3] = 2
+    store = new_store("coregister", {"a": {"T1w": image, "brain": brain, "lesion": lesion}})
+    done = stages.brain_study(Job(store, "a", BrainOptions(backend="given", plausible_ml=(0.0, 10.0))))
+    np.testing.assert_array_equal(done.volumes["T1w"].data, 9 * brain)
+    np.testing.assert_array_equal(done.volumes["lesion"].data, lesion)
+    assert done.qc["brain_ml"] == pytest.approx(4 * 4 * 4 * 0.02)  # voxels of 20 mm³
+
+
+@pytest.mark.parametrize(("rule", "background"), [("nyul", 0), ("p99_5", 0), ("zscore_third", -1)])
+def test_on_the_grid_the_background_is_what_it_was(new_store, rule, background):
+    brain = np.zeros((8, 8, 4), np.uint8)
+    brain[2:6, 2:6] = 1
+    image = np.random.default_rng(0).uniform(1, 2, brain.shape).astype(np.float32) * brain
+    unbiased = new_store("bias", {"a": {"T1w": image, "brain": brain}})
+    options = StandardizeOptions(rule=rule)
+    marks = {"T1w": fit_landmarks([(volume(image), volume(brain))], options)}
+    done = stages.standardize_study(Job(unbiased, "a", options, {"landmarks": marks}))
+    store = new_store("standardize", {"a": {name: one.data for name, one in done.volumes.items()}})
+    moved = stages.grid_study(Job(store, "a", GridOptions(in_plane_mm=1.5, size=(16, 16)))).volumes
+    outside = moved["brain"].data == 0
+    assert outside.any() and (moved["T1w"].data[outside] == background).all()
+    assert (moved["T1w"].data[~outside] != background).mean() > 0.95
+    assert moved["T1w"].spacing == pytest.approx((1.5, 1.5, 5.0))
+
+
+def test_masks_and_fields_are_no_sequences(new_store):
+    arrays = {name: np.ones((2, 2, 2), np.float32) for name in ("T1w", "FLAIR", "brain", "lesion", "field_T1w")}
+    store = new_store("bias", {"a": arrays})
+    assert sorted(stages.sequences(store, "a")) == ["FLAIR", "T1w"]
+    job = Job(store, "a", None)
+    assert sorted(job.images()) == ["FLAIR", "T1w"] and sorted(job.masks()) == ["brain", "lesion"]
+    bare = new_store("bare", {"a": {"T1w": arrays["T1w"]}})
+    assert Job(bare, "a", None).masks() == {}

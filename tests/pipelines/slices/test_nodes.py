@@ -1,0 +1,127 @@
+"""Which studies become slices, and when they are cut anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lesionlab.data.slice_rules import SliceRules
+from lesionlab.data.stage import run_stage
+from lesionlab.data.subject_store import StudyResult, SubjectStore
+from lesionlab.datasets import Folders
+from lesionlab.imaging.volume import Volume
+from lesionlab.pipelines.slices.nodes import make_slices
+
+AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
+RULES = SliceRules(planes="all")
+
+
+def volume(data: np.ndarray) -> Volume:
+    return Volume(data, AFFINE)
+
+
+def gridded_study(level: float) -> StudyResult:
+    """4 x 6 x 3 voxels, brain everywhere but in the first column; an edema in the middle plane unless level is 0.9."""
+    brain = np.ones((4, 6, 3), np.uint8)
+    brain[0] = 0
+    image = np.where(brain, np.float32(level), np.float32(0))
+    lesion = np.zeros_like(brain)
+    lesion[2, 2:4, 1] = 2
+    masks = {"brain": volume(brain)} | ({"lesion": volume(lesion)} if level != 0.9 else {})
+    return StudyResult({"T1w": volume(image), **masks})
+
+
+def atlas_study(level: float) -> StudyResult:
+    return StudyResult({"T1w": volume(np.full((4, 6, 3), level, np.float32))})
+
+
+def no_tissues(level: float) -> StudyResult:
+    return StudyResult()
+
+
+LEVELS = {"a": 0.2, "b_1": 0.4, "b_2": 0.5, "c": 0.9}
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Makes a stage's store of some of the studies."""
+
+    def make(name: str, work, studies: str = "a b_1 b_2 c") -> SubjectStore:
+        jobs = {study: LEVELS[study] for study in studies.split()}
+        keys = {study: f"{name} {study}" for study in jobs}
+        return run_stage(tmp_path / name, jobs, work, fingerprints=keys)
+
+    return make
+
+
+@pytest.fixture
+def cohort() -> pd.DataFrame:
+    splits = {"a": "train", "b": "validation", "c": "test"}
+    rows = [(study, study[0], splits[study[0]], name) for study in LEVELS for name in ("T1w", "FLAIR")]
+    return pd.DataFrame(rows, columns=["study", "subject", "split", "sequence"])
+
+
+@pytest.fixture
+def stages(store) -> dict[str, SubjectStore]:
+    return {
+        "gridded": store("grid", gridded_study),
+        "atlases": store("atlas", atlas_study),
+        "tissues": store("tissues", no_tissues),
+    }
+
+
+def cut(tmp_path: Path, cohort: pd.DataFrame, stages: dict[str, SubjectStore], rules: SliceRules = RULES):
+    folders = Folders(tmp_path / "shared", tmp_path / "fold")
+    return make_slices(cohort, **stages, folders=folders, rules=rules, sequences=["T1w"], lesion_classes=["edema"])
+
+
+def test_slices_know_their_subject_study_and_split(tmp_path, cohort, stages):
+    slices = cut(tmp_path, cohort, stages)
+    assert slices.root == tmp_path / "fold" / "04_feature" / "slices"
+    rows = slices.table[["study", "subject", "split"]].drop_duplicates()
+    expected = [("a", "a", "train"), ("b_1", "b", "validation"), ("b_2", "b", "validation"), ("c", "c", "test")]
+    assert list(rows.itertuples(index=False, name=None)) == expected
+    assert slices.table["plane"].tolist() == [0, 1, 2] * 4
+    assert slices.sequences == ["T1w"] and slices.classes == ["edema"]
+
+
+def test_what_the_slices_hold(tmp_path, cohort, stages):
+    slices = cut(tmp_path, cohort, stages)
+    made = slices.batch(slices.select(subject="a"))
+    # Intensities 0 to 1 become -1 to 1: 0.2 is -0.6. The first column, the patient's left, is the picture's right.
+    assert made.images.shape == (3, 1, 6, 4)
+    assert made.images[:, :, :, :3] == pytest.approx(-0.6) and (made.images[..., 3] == -1).all()
+    assert made.atlas.shape == (3, 3, 6, 4) and made.atlas == pytest.approx(-0.6)
+    assert made.tissues.shape == (3, 0, 6, 4)
+    assert [np.count_nonzero(labels == 2) for labels in made.labels] == [0, 2, 0]
+    assert slices.table.set_index(["study", "plane"]).loc[("a", 1), "pixels_edema"] == 2
+
+
+def test_a_study_without_lesion_mask_has_no_lesion(tmp_path, cohort, stages):
+    slices = cut(tmp_path, cohort, stages)
+    assert set(slices.table.loc[slices.table["study"] == "c", "domain"]) == {"healthy"}
+
+
+def test_only_studies_that_passed_every_stage_are_cut(tmp_path, cohort, stages, store):
+    fewer = stages | {"tissues": store("fewer", no_tissues, "a b_2"), "atlases": store("less", atlas_study, "a b_2 c")}
+    slices = cut(tmp_path, cohort, fewer)
+    assert list(slices.table["study"].unique()) == ["a", "b_2"]
+
+
+def test_unchanged_slices_are_not_cut_again(tmp_path, cohort, stages):
+    written = (cut(tmp_path, cohort, stages).root / "images.npy").stat().st_mtime_ns
+    assert (cut(tmp_path, cohort, stages).root / "images.npy").stat().st_mtime_ns == written
+
+
+def test_other_rules_cut_them_anew(tmp_path, cohort, stages):
+    assert len(cut(tmp_path, cohort, stages)) == 12
+    assert len(cut(tmp_path, cohort, stages, SliceRules(planes="middle", count=1))) == 4
+
+
+def test_another_split_cuts_them_anew(tmp_path, cohort, stages):
+    cut(tmp_path, cohort, stages)
+    again = cut(tmp_path, cohort.assign(split=cohort["split"].replace({"test": "train"})), stages)
+    assert sorted(again.table["split"].unique()) == ["train", "validation"]

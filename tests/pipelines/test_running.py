@@ -1,0 +1,133 @@
+"""Workers, failures, and which code a result depends on."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lesionlab
+from lesionlab.data.stage import StageError
+from lesionlab.data.subject_store import StudyResult
+from lesionlab.imaging import bias, grid
+from lesionlab.imaging.volume import Volume
+from lesionlab.methods.cgsamr import CGSAMR
+from lesionlab.methods.unet import UNetSegmenter
+from lesionlab.parameters import RunOptions
+from lesionlab.pipelines import running
+
+SOURCES = Path(lesionlab.__file__).parent
+
+
+def work(level: float) -> StudyResult:
+    """What a stage does to a study."""
+    if level < 0:
+        raise ValueError("negative")
+    return StudyResult({"T1w": Volume(np.full((2, 2, 2), level, np.float32), np.eye(4))})
+
+
+def run(root: Path, jobs: dict[str, float], options: object = None, **run_options) -> list[str]:
+    keys = {study: str(level) for study, level in jobs.items()}
+    given = RunOptions(**{"workers": 1, **run_options})
+    return running.run(root, jobs, work, grid.make_grid, keys, options, given).studies()
+
+
+def test_studies_are_processed_into_a_store(tmp_path):
+    assert run(tmp_path / "stage", {"a": 1.0, "b": 2.0}) == ["a", "b"]
+
+
+def test_failures_are_allowed_as_the_run_says(tmp_path):
+    with pytest.raises(StageError, match="1 of 2 studies failed"):
+        run(tmp_path / "stage", {"a": 1.0, "b": -2.0})
+    assert run(tmp_path / "stage", {"a": 1.0, "b": -2.0}, allow_failures=True) == ["a"]
+
+
+def written(root: Path) -> int:
+    return (root / "a" / "T1w.nii.gz").stat().st_mtime_ns
+
+
+def test_options_decide_whether_a_study_is_computed_again(tmp_path):
+    root = tmp_path / "stage"
+    run(root, {"a": 1.0}, {"width": 1})
+    first = written(root)
+    run(root, {"a": 1.0}, {"width": 1})
+    assert written(root) == first
+    run(root, {"a": 1.0}, {"width": 2})
+    assert written(root) != first
+
+
+# --- code -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def edit(monkeypatch):
+    """Makes as if a module had been edited."""
+    real = running._source
+
+    def change(name: str) -> None:
+        monkeypatch.setattr(running, "_source", lambda module: real(module) + "\n# edited" * (module == name))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "lesionlab.methods.cgsamr",
+        "lesionlab.methods.base",  # imported
+        "lesionlab.losses.confidence",
+        "lesionlab.networks.blocks",  # imported by what is imported
+    ],
+)
+def test_the_code_of_a_method_is_all_it_imports(edit, module):
+    before = running.code_of(CGSAMR)
+    assert running.code_of(CGSAMR) == before
+    edit(module)
+    assert running.code_of(CGSAMR) != before
+
+
+@pytest.mark.parametrize(
+    ("thing", "module"),
+    [
+        (UNetSegmenter, "lesionlab.losses.confidence"),
+        (UNetSegmenter, "lesionlab.methods.cgsamr"),
+        (bias.correct_study, "lesionlab.imaging.atlas"),
+        (CGSAMR, "lesionlab.reporting.report"),
+    ],
+)
+def test_other_code_costs_no_result(edit, thing, module):
+    before = running.code_of(thing)
+    edit(module)
+    assert running.code_of(thing) == before
+
+
+def test_several_things_have_the_code_of_all(edit):
+    both = running.code_of(bias.correct_study, grid.make_grid)
+    assert both == running.code_of(grid.make_grid, bias.correct_study)
+    assert both not in (running.code_of(bias.correct_study), running.code_of(grid.make_grid))
+
+
+def test_a_stage_whose_code_changed_is_computed_again(tmp_path, edit):
+    root = tmp_path / "stage"
+    run(root, {"a": 1.0})
+    first = written(root)
+    edit("lesionlab.imaging.atlas")  # the grid does without
+    run(root, {"a": 1.0})
+    assert written(root) == first
+    edit("lesionlab.imaging.grid")
+    run(root, {"a": 1.0})
+    assert written(root) != first
+
+
+def test_our_modules_are_imported_by_name_only():
+    # Imports are followed in the form ``from lesionlab.room import name``; any other would be overlooked.
+    other = []
+    for path in SOURCES.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                other += [(path.name, alias.name) for alias in node.names if alias.name.startswith("lesionlab.")]
+            if isinstance(node, ast.ImportFrom) and node.level:
+                other.append((path.name, "relative"))
+    assert other == []

@@ -1,0 +1,236 @@
+"""What a run leaves in MLflow, and that it does not pass over studies in silence."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import node, pipeline
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from pydantic import BaseModel
+
+import lesionlab
+from lesionlab.hooks import QuarantineError, QuarantineHooks, TrackingHooks, commit, flatten
+from lesionlab.metrics.statistics import TABLE_COLUMNS
+from lesionlab.parameters import RunOptions
+from lesionlab.pipelines.tracking import MlflowTracker, mlflow_name
+
+STORE = {"tracking_uri": "sqlite:///runs.db", "artifacts": "artifacts", "experiment": "trial"}
+
+
+class Options(BaseModel):
+    width: int = 3
+    shape: tuple[int, int] = (2, 4)
+
+
+# --- flatten ----------------------------------------------------------------------------------------------------------
+
+
+def test_flatten_names_every_leaf_by_its_path():
+    values = {"a": {"b": 1, "c": {"d": [1, 2]}}, "e": None, "f": {}, "options": Options(), 4: "key of another type"}
+    assert flatten(values) == {
+        "a.b": 1,
+        "a.c.d": [1, 2],
+        "e": None,
+        "f": {},
+        "options.width": 3,
+        "options.shape": (2, 4),
+        "4": "key of another type",
+    }
+
+
+def test_flatten_of_nothing():
+    assert flatten({}) == {} and flatten(3) == {}
+
+
+# --- commit -----------------------------------------------------------------------------------------------------------
+
+
+def git(folder: Path, *words: str) -> str:
+    known = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+    return subprocess.run(["git", "-C", folder, *known, *words], capture_output=True, text=True, check=True).stdout
+
+
+def test_commit_and_whether_the_tree_differs(tmp_path):
+    git(tmp_path, "init", "-q")
+    (tmp_path / "file").write_text("one")
+    git(tmp_path, "add", "file")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    expected = git(tmp_path, "rev-parse", "HEAD").strip()
+    assert len(expected) == 40
+    assert commit(tmp_path) == {"commit": expected, "modified": "False"}
+    (tmp_path / "file").write_text("two")
+    assert commit(tmp_path) == {"commit": expected, "modified": "True"}
+
+
+def test_commit_outside_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert commit(tmp_path) == {}
+
+
+# --- MLflow -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A project's folder, whose store is made once: that takes MLflow seconds."""
+    return tmp_path_factory.mktemp("project")
+
+
+@pytest.fixture
+def hooks(project, monkeypatch) -> Iterator[TrackingHooks]:
+    """Hooks in a project of their own; MLflow's settings and the run are put back afterwards."""
+    before = mlflow.get_tracking_uri()
+    parameters = {"seed": 7, "cgsamr": {"width": 2}, "long": "x" * 900, "real+25%": 0.5}
+    made = TrackingHooks()
+    made.after_context_created(
+        SimpleNamespace(config_loader={"mlflow": STORE}, project_path=project, params=parameters)
+    )
+    yield made
+    if mlflow.active_run():
+        mlflow.end_run()
+    mlflow.set_tracking_uri(before)
+
+
+def last_run(project: Path) -> Run:
+    client = MlflowClient(f"sqlite:///{project / 'runs.db'}")
+    experiment = client.get_experiment_by_name("trial")
+    return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])[0]
+
+
+def artifacts(project: Path) -> set[str]:
+    root = project / "artifacts" / last_run(project).info.run_id / "artifacts"
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
+def test_the_store_lies_in_the_project(hooks, project):
+    assert mlflow.get_tracking_uri() == f"sqlite:///{project / 'runs.db'}"
+    assert (project / "runs.db").is_file()
+
+
+def test_a_run_knows_its_parameters_and_what_was_run(hooks, project):
+    hooks.before_pipeline_run({"pipeline_names": ["cohort", "slices"], "env": "small"})
+    hooks.after_pipeline_run()
+    run = last_run(project)
+    assert run.info.run_name == "cohort+slices (small)" and run.info.status == "FINISHED"
+    # MLflow forbids + and % in names; a value of 900 characters is cut at 500.
+    assert run.data.params == {"seed": "7", "cgsamr.width": "2", "long": "x" * 500, "real_25_": "0.5"}
+    assert run.data.tags["env"] == "small" and run.data.tags["version"] == lesionlab.__version__
+
+
+def test_the_default_run_has_a_name(hooks, project):
+    hooks.before_pipeline_run({"pipeline_names": None, "env": None})
+    hooks.after_pipeline_run()
+    assert last_run(project).info.run_name == "__default__ (base)"
+
+
+def test_more_parameters_than_mlflow_takes_at_once(hooks, project):
+    hooks._context.params = {f"p{number}": number for number in range(250)}
+    hooks.before_pipeline_run({"env": "small"})
+    hooks.after_pipeline_run()
+    assert len(last_run(project).data.params) == 250
+
+
+def test_tables_pages_curves_and_times_are_kept(hooks, project):
+    hooks.before_pipeline_run({"env": "small"})
+    step = SimpleNamespace(name="train")
+    hooks.before_node_run(step)
+    row = dict.fromkeys(TABLE_COLUMNS, 0) | dict(method="unet", protocol="real+25%", sequence="all", metric="dice")
+    table = pd.DataFrame([row | {"class": "edema", "mean": 0.25}])
+    hooks.after_dataset_saved("augmentation_table", table)
+    hooks.after_dataset_saved("report", "<p>page</p>")
+    hooks.after_dataset_saved("slices", object())  # neither table nor page: nothing is logged
+    tracker = MlflowTracker("unet/real+25%")
+    tracker.metrics({"loss": 3.0}, 1)
+    tracker.metrics({"loss": 2.0}, 5)
+    tracker.images(np.zeros((4, 6), np.uint8), "montage", 5)
+    hooks.after_node_run(step)
+    hooks.after_pipeline_run()
+    metrics = last_run(project).data.metrics
+    assert metrics["unet/real_25_/all/edema/dice"] == 0.25
+    assert metrics["unet/real_25_/loss"] == 2.0
+    assert metrics["seconds/train"] >= 0
+    assert artifacts(project) == {
+        "tables/augmentation_table.csv",
+        "report.html",
+        "images/unet/real_25_/montage-000005.png",
+    }
+    root = project / "artifacts" / last_run(project).info.run_id / "artifacts"
+    pd.testing.assert_frame_equal(pd.read_csv(root / "tables" / "augmentation_table.csv"), table)
+    assert (root / "report.html").read_text(encoding="utf-8") == "<p>page</p>"
+    history = MlflowClient().get_metric_history(last_run(project).info.run_id, "unet/real_25_/loss")
+    assert [(entry.step, entry.value) for entry in history] == [(1, 3.0), (5, 2.0)]
+
+
+def test_a_failed_run_says_so_and_why(hooks, project):
+    hooks.before_pipeline_run({"env": "small"})
+    hooks.on_pipeline_error(ValueError("no lesion anywhere"))
+    run = last_run(project)
+    assert run.info.status == "FAILED" and run.data.tags["error"] == "no lesion anywhere"
+    assert mlflow.active_run() is None
+
+
+def test_without_a_run_nothing_is_tracked(hooks, project):
+    assert mlflow.active_run() is None
+    hooks.after_dataset_saved("report", "<p>page</p>")
+    MlflowTracker("cgsamr").metrics({"loss": 1.0}, 1)
+    MlflowTracker("cgsamr").images(np.zeros((2, 2), np.uint8), "montage", 1)
+    hooks.on_pipeline_error(ValueError())
+    assert mlflow.active_run() is None
+
+
+def test_names_that_mlflow_takes():
+    assert mlflow_name("unet/real+25%: a-b_c.d e") == "unet/real_25_: a-b_c.d e"
+
+
+# --- quarantine -------------------------------------------------------------------------------------------------------
+
+
+def finished(quarantine: pd.DataFrame, allow: bool = False) -> tuple:
+    """A pipeline that quarantines, and its catalog after the run."""
+    made = pipeline([node(lambda run: None, "params:run", ["studies", "quarantine"], name="find_studies")])
+    data = {"quarantine": quarantine, "params:run": RunOptions(allow_failures=allow)}
+    return made, DataCatalog({name: MemoryDataset(value) for name, value in data.items()})
+
+
+ROWS = pd.DataFrame(
+    [
+        {"study": "a_1", "subject": "a", "file": "a/FLAIR.nii", "reason": "the file is truncated. Cure: copy it again"},
+        {"study": "a_1", "subject": "a", "file": "a/T1w.nii", "reason": "the file is missing. Cure: put it there"},
+        {"study": "b", "subject": "b", "file": "b/T1w.nii", "reason": "the scan is constant. Cure: export it again"},
+    ]
+)
+
+
+def test_quarantined_studies_fail_the_run_and_are_told(caplog):
+    with pytest.raises(QuarantineError) as error:
+        QuarantineHooks().after_pipeline_run(*finished(ROWS))
+    text = str(error.value)
+    assert "2 studies were left out" in text  # three faults in two studies
+    for row in ROWS.itertuples():
+        assert f"\n  {row.study}: {row.reason}" in text
+        assert f"left out: {row.study}: {row.reason}" in caplog.text
+    assert "run.allow_failures=true" in text
+
+
+def test_quarantined_studies_are_told_where_they_are_allowed(caplog):
+    QuarantineHooks().after_pipeline_run(*finished(ROWS, allow=True))
+    assert caplog.text.count("left out: ") == 3
+
+
+def test_nothing_is_said_where_nothing_is_left_out(caplog):
+    QuarantineHooks().after_pipeline_run(*finished(ROWS.iloc[:0]))
+    assert "left out" not in caplog.text
+
+
+def test_a_run_that_did_not_look_at_the_scans_says_nothing():
+    other = pipeline([node(lambda studies: None, "studies", "slices", name="make_slices")])
+    QuarantineHooks().after_pipeline_run(other, DataCatalog({}))

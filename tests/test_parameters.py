@@ -1,0 +1,106 @@
+"""One typed tree holds every parameter, and every experiment in the repository fits it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from lesionlab.config import ConfigurationError, ExperimentConfigLoader, validate_parameters
+from lesionlab.data.layout import find_layout
+from lesionlab.imaging.phantom import SEQUENCES
+from lesionlab.parameters import AugmentationOptions, Parameters, RunOptions, known_names
+from lesionlab.settings import CONFIG_LOADER_ARGS
+
+CONF = Path(__file__).parents[1] / "conf"
+# conf/local is the user's own and no part of the repository.
+EXPERIMENTS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "local")
+
+
+def of(env: str, conf: Path = CONF) -> Parameters:
+    return Parameters.model_validate(ExperimentConfigLoader(str(conf), env, **CONFIG_LOADER_ARGS)["parameters"])
+
+
+@pytest.mark.parametrize("env", EXPERIMENTS)
+def test_every_experiment_fits_the_tree(env):
+    parameters = of(env)
+    layout = find_layout(parameters.layouts, parameters.cohort.layout)
+    assert set(parameters.sequences) <= set(layout.sequences)
+    assert parameters.reference in parameters.sequences
+    if layout.lesion:
+        assert set(layout.lesion.codes.values()) <= set(parameters.lesion_classes)
+    if parameters.cohort.source == "phantom":
+        assert set(parameters.sequences) <= set(parameters.phantom.sequences)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reference": "APTw", "sequences": ["T1w", "FLAIR"]}, "reference 'APTw' is none of the sequences"),
+        ({"phantom": {"sequences": ["T1w"]}}, "the phantom has no APTw, FLAIR, T1ce, T2w: add them"),
+        ({"reference": "FLAIR"}, "reference 'FLAIR' is not phantom.reference 'T1w'"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_at_once(change, message):
+    values = ExperimentConfigLoader(str(CONF), "base", **CONFIG_LOADER_ARGS)["parameters"]
+    with pytest.raises(ConfigurationError) as error:
+        validate_parameters(values | change)
+    assert f"  - {message}" in error.value.message and len(error.value.message) < 400  # not the whole tree
+
+
+@pytest.mark.parametrize("env", EXPERIMENTS)
+def test_every_experiment_opens_with_what_a_reader_needs(env):
+    text = (CONF / env / "parameters.yml").read_text(encoding="utf-8")
+    head = text.split("\n\n")[0] + text.split("\n\n")[1]
+    assert [word for word in ("paper", "command", "time", "published", "departures") if f"# {word} " not in head] == []
+
+
+def test_the_default_is_the_embedded_phantom():
+    parameters = of("base")
+    assert parameters.cohort.source == "phantom" and parameters.phantom.subjects == 24
+    assert parameters.sequences == list(SEQUENCES)
+    assert parameters.lesion_classes == ["edema", "cavity", "tumor"]
+    assert parameters.augmentation.ratios == {"real+25%": 0.5, "real+50%": 1.0}
+
+
+def test_the_published_figures_are_the_papers():
+    # CG-SAMR: 5 sequences x (3 classes + SSIM + PSNR) in Table I, 3 protocols x 3 classes in Table II.
+    published = of("base").published
+    assert len(published) == 5 * 5 + 3 * 3
+    best = {score.lesion_class: score.value for score in published if score.protocol == "real+50%"}
+    assert best == {"edema": 0.807, "cavity": 0.84, "tumor": 0.835}
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ((), "cgsamr_training"),
+        (("cgsamr",), "generator"),
+        (("cgsamr", "weights"), "feature_matching"),
+        (("augmentation", "manipulation"), "enlarge_factor"),
+        (("layouts", "whatever"), "brain_mask"),
+        (("layouts", "whatever", "lesion"), "drawn_on"),  # a model or None
+        (("published", 3), "class"),  # by the name the file says, not by the attribute's
+    ],
+)
+def test_known_names(path, name):
+    assert name in known_names(path)
+
+
+@pytest.mark.parametrize("path", [("seed",), ("augmentation", "ratios"), ("sequences", 0), ("nothing", "here")])
+def test_where_no_names_are_fixed_none_is_known(path):
+    assert known_names(path) == []
+
+
+def test_counts_of_synthetic_slices():
+    options = AugmentationOptions(ratios={"half": 0.5, "all": 1.0, "thrice": 3.0})
+    # 7 / 2 = 3.5 is rounded to the even 4.
+    assert options.counts(7) == {"half": 4, "all": 7, "thrice": 21}
+
+
+def test_workers():
+    assert RunOptions(workers=3).processes == 3
+    assert RunOptions().processes >= 1
+    with pytest.raises(ValidationError):
+        RunOptions(workers=-1)
