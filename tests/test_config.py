@@ -34,7 +34,7 @@ def small(conf: Path, values: dict) -> ExperimentConfigLoader:
 
 
 def test_a_mistyped_experiment_gives_the_nearest_one(conf):
-    with pytest.raises(ConfigurationError, match="no experiment 'smal'.*Did you mean 'small'"):
+    with pytest.raises(ConfigurationError, match=r"no experiment 'smal'.*Did you mean 'small'"):
         loader(conf, "smal")
 
 

@@ -143,8 +143,8 @@ def test_tables_pages_curves_and_times_are_kept(hooks, project):
     hooks.before_pipeline_run({"env": "small"})
     step = SimpleNamespace(name="train")
     hooks.before_node_run(step)
-    row = dict.fromkeys(TABLE_COLUMNS, 0) | dict(method="unet", protocol="real+25%", sequence="all", metric="dice")
-    table = pd.DataFrame([row | {"class": "edema", "mean": 0.25}])
+    cell = {"method": "unet", "protocol": "real+25%", "sequence": "all", "class": "edema", "metric": "dice"}
+    table = pd.DataFrame([dict.fromkeys(TABLE_COLUMNS, 0) | cell | {"mean": 0.25}])
     hooks.after_dataset_saved("augmentation_table", table)
     hooks.after_dataset_saved("report", "<p>page</p>")
     hooks.after_dataset_saved("slices", object())  # neither table nor page: nothing is logged

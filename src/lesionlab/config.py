@@ -53,7 +53,7 @@ class ExperimentConfigLoader(OmegaConfigLoader):
 
 
 def validate_parameters(values: dict[str, Any]) -> Parameters:
-    """The typed parameters; raises ``ConfigurationError`` naming each fault and, for an unknown name, the nearest one."""
+    """The typed parameters; raises ``ConfigurationError`` naming each fault and an unknown name's nearest one."""
     try:
         return Parameters.model_validate(values)
     except ValidationError as error:

@@ -123,8 +123,8 @@ class QuarantineError(RuntimeError):
         reasons = "".join(f"\n  {row['study']}: {row['reason']}" for row in quarantine.to_dict("records"))
         count = quarantine["study"].nunique()
         super().__init__(
-            f"all else is done, but {count} {'study was' if count == 1 else 'studies were'} left out:{reasons}\nCure: mend "
-            "what each reason says and run again, or accept it with --params=run.allow_failures=true"
+            f"all else is done, but {count} {'study was' if count == 1 else 'studies were'} left out:{reasons}\n"
+            "Cure: mend what each reason says and run again, or accept it with --params=run.allow_failures=true"
         )
 
 

@@ -137,8 +137,8 @@ class Parameters(BaseModel):
                 raise ValueError(f"the phantom has no {', '.join(missing)}: add them to phantom.sequences {made}")
             if self.reference != self.phantom.reference:
                 raise ValueError(
-                    f"reference {self.reference!r} is not phantom.reference {self.phantom.reference!r}, on whose grid the "
-                    "phantom's lesions and truth lie: set both alike"
+                    f"reference {self.reference!r} is not phantom.reference {self.phantom.reference!r}, on whose grid "
+                    "the phantom's lesions and truth lie: set both alike"
                 )
         return self
 

@@ -25,7 +25,7 @@ KINDS = [SubjectStoreDataset, SliceStoreDataset, TrainingRunDataset, TrainingRun
 def test_a_missing_folder_does_not_exist_and_is_not_loaded(kind, tmp_path):
     dataset = kind(filepath=str(tmp_path / "nothing"))
     assert not dataset.exists()
-    with pytest.raises(DatasetError, match="missing or not whole. Cure: run the pipeline that makes it"):
+    with pytest.raises(DatasetError, match=r"missing or not whole\. Cure: run the pipeline that makes it"):
         dataset.load()
 
 

@@ -54,7 +54,7 @@ def test_a_table_comes_back_with_every_digit_and_lies_there_in_three_forms(tmp_p
 
 def test_a_table_of_other_columns_is_refused_and_leaves_nothing(tmp_path, table):
     dataset = TableDataset(filepath=str(tmp_path / "tables" / "x.csv"))
-    with pytest.raises(DatasetError, match="missing .*'median'"):
+    with pytest.raises(DatasetError, match=r"missing .*'median'"):
         dataset.save(table.drop(columns="median"))
     assert not dataset.exists()
 

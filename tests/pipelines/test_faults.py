@@ -1,4 +1,4 @@
-"""Bad input stops what it spoils and nothing else, and is told; a cohort from files, leave-one-out, without bias stage."""
+"""Bad input stops what it spoils and nothing else, and is told. The cohort comes from files and leaves one out."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lesionlab.errors import InputError
 from lesionlab.imaging.volume import Volume
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 DEFAULT_SEED = 7
+
+_MAX_SHEAR = 5e-3  # of a direction cosine; headers round theirs to about 1e-7
 
 
 def reproducible_environment(seed: int = DEFAULT_SEED) -> dict[str, str]:
@@ -56,14 +59,12 @@ def to_ants(volume: Volume) -> ANTsImage:
     """A volume as ANTs image (float32), LPS geometry, same voxel order.
 
     Raises:
-        ValueError: the affine shears or is singular; ITK has no such images.
+        InputError: the affine shears or is singular; ITK has no such images.
     """
     ants = load_ants()
     lps = RAS_TO_LPS @ volume.affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    if (spacing == 0).any():
-        raise ValueError(f"a voxel has no size: spacing {spacing.tolist()} mm")
-    direction = _nearest_rotation(lps[:3, :3] / spacing)
+    direction = _nearest_rotation(lps[:3, :3] / np.where(spacing > 0, spacing, 1))
     return ants.from_numpy(
         np.ascontiguousarray(volume.data, dtype=np.float32),
         origin=lps[:3, 3].tolist(),
@@ -80,11 +81,13 @@ def from_ants(image: ANTsImage, dtype: type | np.dtype = np.float32) -> Volume:
     return Volume(image.numpy().astype(dtype), RAS_TO_LPS @ lps)
 
 
-def matrix_from_ants(path: str | Path) -> np.ndarray:
+def matrix_from_ants(path: str | Path | None) -> np.ndarray:
     """Read a linear transform file of ANTs as ``(4, 4)`` float64 in RAS mm: point of the fixed image -> moving image.
 
     ITK stores ``y = A (x - c) + c + t`` in LPS, c being the fixed parameters.
     """
+    if path is None:
+        raise ValueError("the registration left no linear transform")
     transform = load_ants().read_transform(str(path))
     parameters = np.asarray(transform.parameters, dtype=np.float64)
     center = np.asarray(transform.fixed_parameters, dtype=np.float64)
@@ -93,6 +96,17 @@ def matrix_from_ants(path: str | Path) -> np.ndarray:
     lps[:3, :3] = linear
     lps[:3, 3] = parameters[9:] + center - linear @ center
     return RAS_TO_LPS @ lps @ RAS_TO_LPS
+
+
+def write_matrix(matrix: np.ndarray, path: str | Path) -> str:
+    """Write a ``(4, 4)`` RAS matrix as transform file of ANTs, the inverse of :func:`matrix_from_ants`."""
+    lps = RAS_TO_LPS @ matrix @ RAS_TO_LPS
+    ants = load_ants()
+    transform = ants.create_ants_transform(
+        transform_type="AffineTransform", precision="double", parameters=[*lps[:3, :3].ravel(), *lps[:3, 3]]
+    )
+    ants.write_transform(transform, str(path))
+    return str(path)
 
 
 @contextmanager
@@ -108,6 +122,7 @@ def scratch() -> Iterator[Path]:
 
 
 def load_ants() -> Any:
+    """The ``ants`` module, with the environment set that makes it reproducible."""
     # Late: the import takes a second, and the environment has to be set first.
     ensure_reproducible()
     import ants
@@ -117,11 +132,12 @@ def load_ants() -> Any:
 
 def _nearest_rotation(direction: np.ndarray) -> np.ndarray:
     """The orthonormal matrix nearest to the direction cosines of a header, which are rounded to float32 there."""
-    left, _, right = np.linalg.svd(direction)
-    nearest = left @ right
-    if np.abs(nearest - direction).max() > _MAX_SHEAR:
-        raise ValueError(f"the affine shears, its axes are not at right angles: {direction.tolist()}")
-    return nearest
-
-
-_MAX_SHEAR = 1e-2
+    left, sizes, right = np.linalg.svd(direction)
+    if np.abs(sizes - 1).max() > _MAX_SHEAR:
+        raise InputError(
+            "the scan's axes are not at right angles to each other, or a voxel has no size",
+            given=f"direction cosines {np.round(direction, 3).tolist()}",
+            allowed=f"axes at right angles within {_MAX_SHEAR:g}",
+            cure="resample the scan onto a rectangular grid, or convert it again without gantry tilt",
+        )
+    return left @ right

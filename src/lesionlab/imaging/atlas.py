@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,16 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 from scipy import ndimage
 
 from lesionlab.errors import InputError
-from lesionlab.imaging.ants_bridge import load_ants, matrix_from_ants, scratch, to_ants
-from lesionlab.imaging.ants_command import Metric, Search, Stage
+from lesionlab.imaging.multivariate import Registered, Study, deformable_stage, linear_stages, register_studies
 from lesionlab.imaging.resample import resample, resample_like
 from lesionlab.imaging.similarity import correlation
 from lesionlab.imaging.volume import Volume
 
-Study = Mapping[str, Volume]
-
 #: Sequences that show anatomy best, for the metric where the options name none.
 PREFERENCE = ("T1w", "T2w", "T1ce", "FLAIR")
+
+_RIM_MM = 12.0
 
 
 class AtlasOptions(BaseModel):
@@ -73,10 +72,10 @@ class AlignedTemplate:
 
 @dataclass(frozen=True)
 class _Warped:
-    arrays: dict[str, np.ndarray]
+    """A study on the template's grid, its brain there, and its correlation with the template."""
+
+    found: Registered
     brain: np.ndarray
-    matrix: np.ndarray
-    field: np.ndarray | None
     correlation: float
 
 
@@ -101,10 +100,14 @@ def build_template(studies: Sequence[Study], options: AtlasOptions) -> Template:
     centred = [_centred(study) for study in studies]
     template = _start(centred, names)
     qc = {"studies": float(len(studies))}
-    with Parallel(n_jobs=min(options.workers, len(studies))) as parallel:
+    starts: list[np.ndarray | None] = [None] * len(studies)
+    with Parallel(n_jobs=min(options.workers, len(studies)), max_nbytes=None) as parallel:
         for round_ in range(options.iterations + 1):
-            deform = round_ > 0
-            warped = parallel(delayed(_to_template)(template, study, metric, deform, options) for study in centred)
+            warped = parallel(
+                delayed(_to_template)(template, study, metric, start, options)
+                for study, start in zip(centred, starts, strict=True)
+            )
+            starts = [one.found.matrix for one in warped]
             qc[f"round_{round_}_correlation"] = float(np.mean([one.correlation for one in warped]))
             template = _next(template, warped, options)
     return Template(template, qc)
@@ -139,89 +142,38 @@ def align_template(template: Study, volumes: Study, options: AtlasOptions) -> Al
 
 
 def _aligned(template: Study, volumes: Study, metric: Sequence[str], options: AtlasOptions) -> dict[str, Volume]:
-    stages = _linear_stages(volumes, template, metric, options, affine=options.align != "rigid")
+    kinds = ("Rigid",) if options.align == "rigid" else ("Rigid", "Affine")
+    stages = linear_stages(volumes, template, metric, options.affine_iterations, kinds)
     if options.align == "syn":
-        stages.append(_deformable_stage(volumes, template, metric, options))
-    return _register(volumes, template, metric[0], stages)[0]
+        stages.append(deformable_stage(volumes, template, metric, options.syn_iterations, options.syn_metric))
+    return register_studies(volumes, template, metric[0], stages).volumes
 
 
 def _to_template(
-    template: Study, study: Study, metric: Sequence[str], deform: bool, options: AtlasOptions
+    template: Study, study: Study, metric: Sequence[str], start: np.ndarray | None, options: AtlasOptions
 ) -> _Warped:
-    stages = _linear_stages(template, study, metric, options, affine=True)
-    if deform:
-        stages.append(_deformable_stage(template, study, metric, options))
-    moved, matrix, field = _register(template, study, metric[0], stages)
-    inside = _brain(template)
-    return _Warped(
-        {name: volume.data for name, volume in moved.items()},
-        _brain(moved),
-        matrix,
-        field,
-        correlation(moved[metric[0]].data, template[metric[0]].data, inside),
-    )
-
-
-def _register(
-    fixed: Study, moving: Study, anchor: str, stages: list[Stage]
-) -> tuple[dict[str, Volume], np.ndarray, np.ndarray | None]:
-    """All of ``moving`` on the grid of ``fixed``, the linear part, and the warp ``(X, Y, Z, 3)`` in LPS mm."""
-    grid = fixed[anchor]
-    with scratch() as folder:
-        found = Search(stages).run(folder)
-        moved = {name: grid.like(_transformed(volume, grid, found.forward)) for name, volume in moving.items()}
-        field = None if found.warp is None else load_ants().image_read(found.warp).numpy().astype(np.float32)
-        return moved, matrix_from_ants(found.linear), field
-
-
-def _transformed(volume: Volume, grid: Volume, transforms: list[str]) -> np.ndarray:
-    """The voxels of ``volume`` on the grid, its own background outside its field of view."""
-    # ANTs takes a negative fill value for a flag, so the background is 0 while it works.
-    background = float(volume.data.min())
-    lifted = volume.like((volume.data - background).astype(np.float32))
-    moved = load_ants().apply_transforms(to_ants(grid), to_ants(lifted), transforms)
-    return moved.numpy().astype(np.float32) + np.float32(background)
-
-
-def _linear_stages(
-    fixed: Study, moving: Study, metric: Sequence[str], options: AtlasOptions, *, affine: bool
-) -> list[Stage]:
-    terms = [
-        Metric("Mattes", to_ants(fixed[name]), to_ants(moving[name]), 1 / len(metric), 32, _SAMPLING) for name in metric
-    ]
-    kinds = ("Rigid[0.1]", "Affine[0.1]") if affine else ("Rigid[0.1]",)
-    shrink, smoothing = _pyramid(len(options.affine_iterations), finest=2)
-    return [
-        Stage(kind, terms, options.affine_iterations, shrink, smoothing, threshold=1e-5, window=5) for kind in kinds
-    ]
-
-
-def _deformable_stage(fixed: Study, moving: Study, metric: Sequence[str], options: AtlasOptions) -> Stage:
-    weight, parameter = 1 / len(metric), _PARAMETERS[options.syn_metric]
-    terms = [
-        Metric(options.syn_metric, to_ants(fixed[name]), to_ants(moving[name]), weight, parameter) for name in metric
-    ]
-    shrink, smoothing = _pyramid(len(options.syn_iterations), finest=1)
-    return Stage("SyN[0.2,3,0]", terms, options.syn_iterations, shrink, smoothing)
-
-
-def _pyramid(levels: int, finest: int) -> tuple[list[int], list[float]]:
-    shrink = [finest * 2 ** (levels - 1 - level) for level in range(levels)]
-    return shrink, [float(factor - 1) for factor in shrink]
+    """One study on the template's grid: affine in the first round; from there on, by SyN."""
+    kinds = ("Rigid", "Affine") if start is None else ("Affine",)
+    stages = linear_stages(template, study, metric, options.affine_iterations, kinds)
+    if start is not None:
+        stages.append(deformable_stage(template, study, metric, options.syn_iterations, options.syn_metric))
+    found = register_studies(template, study, metric[0], stages, start)
+    alike = correlation(found.volumes[metric[0]].data, template[metric[0]].data, _brain(template))
+    return _Warped(found, _brain(found.volumes), alike)
 
 
 def _next(template: dict[str, Volume], warped: Sequence[_Warped], options: AtlasOptions) -> dict[str, Volume]:
     """The studies' average on the template's grid, moved towards the group's mean shape."""
     combine = np.median if options.average == "median" else np.mean
     brain = np.mean([one.brain for one in warped], axis=0)
-    linear = np.linalg.inv(np.mean([one.matrix for one in warped], axis=0))
-    fields = [one.field for one in warped if one.field is not None]
+    linear = np.linalg.inv(np.mean([one.found.matrix for one in warped], axis=0))
+    fields = [one.found.field for one in warped if one.found.field is not None]
     field = np.mean(fields, axis=0) if fields else None
     inside = _shape_update(template, brain, linear, field, options) > 0.5
     result = {}
     for name, volume in template.items():
         background = float(volume.data.min())
-        average = combine(np.stack([one.arrays[name] for one in warped]), axis=0).astype(np.float32)
+        average = combine(np.stack([one.found.volumes[name].data for one in warped]), axis=0).astype(np.float32)
         shaped = _sharpened(_shape_update(template, average, linear, field, options), options.sharpen)
         # Sharpening overshoots; below the background it would make the background look like brain.
         shaped = np.maximum(shaped, background)
@@ -333,8 +285,3 @@ def _check(studies: Sequence[Study]) -> list[str]:
                 cure="leave the incomplete study out, or the sequence",
             )
     return names
-
-
-_SAMPLING = 0.25
-_PARAMETERS = {"Mattes": 32, "CC": 2, "MeanSquares": 0}  # bins; radius in voxels; none
-_RIM_MM = 12.0

@@ -14,6 +14,13 @@ from lesionlab.errors import InputError
 from lesionlab.imaging.ants_bridge import ensure_reproducible
 from lesionlab.imaging.volume import Volume
 
+_MOSTLY = 0.9
+_ROUNDS = 20
+_PURE = 0.75  # of the way from grey to white matter
+_THICK = 1.5
+_ENOUGH = 0.02  # of the brain; with less core than that, something else is the brightest class
+_TOP_PERCENTILE = 99.5
+
 
 class BiasOptions(BaseModel):
     """How the bias field is estimated."""
@@ -184,11 +191,3 @@ def _check(volume: Volume, inside: np.ndarray, sequence: str, options: BiasOptio
             allowed=f"at least {_MOSTLY:.0%}: magnitudes as a scanner gives them",
             cure="switch `bias.enabled` off for volumes that were normalised before",
         )
-
-
-_MOSTLY = 0.9
-_ROUNDS = 20
-_PURE = 0.75  # of the way from grey to white matter
-_THICK = 1.5
-_ENOUGH = 0.02  # of the brain; with less core than that, something else is the brightest class
-_TOP_PERCENTILE = 99.5

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,9 @@ from lesionlab.imaging.volume import Volume, same_grid
 
 #: deepbet agrees with experts best on T1, then T1ce, then FLAIR (Dice 0.98, 0.97, 0.96 on scans of gliomas).
 PREFERENCE = ("T1w", "T1W", "T1", "T1ce", "T1WKS", "FLAIR", "T2w", "T2W", "T2")
+
+_MOSTLY = 0.5  # of the border, for a background to count as one
+_SAME = 1e-6  # of the range: rounding of the background's value
 
 
 class BrainOptions(BaseModel):
@@ -165,30 +169,22 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 def _hd_bet(volume: Volume) -> np.ndarray:
-    """HD-BET (Isensee et al. 2019, doi:10.1002/hbm.24750), where its user has installed it with its weights."""
-    try:
-        from HD_BET.checkpoint_download import maybe_download_parameters
-        from HD_BET.hd_bet_prediction import get_hdbet_predictor, hdbet_predict
-    except ImportError as error:
-        raise _not_installed("HD-BET", "hd-bet") from error
+    """HD-BET 2 (Isensee et al. 2019, doi:10.1002/hbm.24750), run as the command its user has installed."""
+    command = shutil.which("hd-bet")
+    if command is None:
+        raise _not_installed("HD-BET", "hd-bet")
     import torch
 
-    maybe_download_parameters()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    predictor = get_hdbet_predictor(use_tta=False, device=device, verbose=False)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     with scratch() as folder:
-        write_volume(volume, folder / "scan.nii.gz")
-        hdbet_predict(
-            str(folder / "scan.nii.gz"), str(folder / "brain.nii.gz"), predictor, keep_brain_mask=True, compute_brain_extracted_image=False
-        )
-        return read_volume(_only(folder, "brain*bet.nii.gz")).data > 0
-
-
-def _only(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
-    if not found:
-        raise _no_brain("HD-BET wrote no mask")
-    return found[0]
+        files = ("-i", str(write_volume(volume, folder / "scan.nii.gz")), "-o", str(folder / "brain.nii.gz"))
+        flags = ("-device", device, "--disable_tta", "--save_bet_mask", "--no_bet_image")
+        done = subprocess.run([command, *files, *flags], capture_output=True, text=True, check=False)
+        masks = sorted(folder.glob("brain*bet.nii.gz"))
+        if done.returncode != 0 or not masks:
+            # Its weights come by download at first use: the message says which file could not be had.
+            raise _no_brain(f"hd-bet: {(done.stderr or done.stdout).strip()[-500:]}")
+        return read_volume(masks[0]).data > 0
 
 
 def _solid(mask: np.ndarray) -> np.ndarray:
@@ -235,7 +231,3 @@ def _not_installed(tool: str, package: str) -> InputError:
         allowed="given, skull_stripped, deepbet; hd-bet where it is installed",
         cure=f"`pip install {package}`, or choose another `brain.backend`",
     )
-
-
-_MOSTLY = 0.5  # of the border, for a background to count as one
-_SAME = 1e-6  # of the range: rounding of the background's value

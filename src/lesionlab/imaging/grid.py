@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from scipy import ndimage
 
 from lesionlab.errors import InputError
 from lesionlab.imaging.resample import Interpolation, resample
@@ -72,8 +73,31 @@ def make_grid(brain: Volume, options: GridOptions) -> Grid:
     return Grid(shape, affine, {"cropped_fraction": _cropped(corners, start, scale, shape, options)})
 
 
-def to_grid(volume: Volume, grid: Grid, options: GridOptions, *, labels: bool = False, fill: float = 0.0) -> Volume:
-    """Resample an image (or, with ``labels``, a mask or label map) onto the grid."""
+def to_grid(
+    volume: Volume,
+    grid: Grid,
+    options: GridOptions,
+    *,
+    labels: bool = False,
+    fill: float = 0.0,
+    brain: Volume | None = None,
+) -> Volume:
+    """Resample an image (or, with ``labels``, a mask or label map) onto the grid.
+
+    Args:
+        volume: on any grid.
+        grid: of :func:`make_grid`.
+        options: the interpolation.
+        labels: whether the volume holds labels.
+        fill: value outside the field of view.
+        brain: for a stripped image, its mask on the image's own grid. The brain's outermost values are then carried
+            outwards first, so that its rim is not mixed with the background; mask the result anew.
+    """
+    if brain is not None:
+        nearest = ndimage.distance_transform_edt(
+            brain.data == 0, sampling=brain.spacing, return_distances=False, return_indices=True
+        )
+        volume = volume.like(volume.data[tuple(nearest)])
     kind = options.label_interpolation if labels else options.interpolation
     return resample(volume, grid.shape, grid.affine, interpolation=kind, fill=fill)
 

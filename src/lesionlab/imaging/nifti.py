@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import uuid
 import zlib
 from pathlib import Path
@@ -81,7 +80,7 @@ def write_volume(volume: Volume, path: Path | str) -> Path:
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         aside.write_bytes(content)
-        os.replace(aside, path)
+        aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
     return path

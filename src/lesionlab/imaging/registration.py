@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from scipy import ndimage
 
 from lesionlab.errors import InputError
+from lesionlab.imaging.ants_bridge import matrix_from_ants, scratch, to_ants, write_matrix
 from lesionlab.imaging.ants_command import Metric, Search, Stage
-from lesionlab.imaging.ants_bridge import RAS_TO_LPS, load_ants, matrix_from_ants, scratch, to_ants
 from lesionlab.imaging.resample import resample_like
 from lesionlab.imaging.similarity import mutual_information
 from lesionlab.imaging.volume import Volume, same_grid
@@ -32,7 +32,8 @@ class CoregisterOptions(BaseModel):
     kind: Literal["rigid", "affine"] = Field("rigid", description="rigid within a visit; affine for distorted scans")
     interpolation: Literal["linear", "cubic"] = Field("cubic", description="of the images; cubic blurs less")
     label_interpolation: Literal["labels", "nearest"] = Field("labels", description="of the lesion and the brain mask")
-    sampling: float = Field(0.25, gt=0, le=1, description="share of the head's voxels the metric looks at")
+    sampling: float = Field(0.25, gt=0, le=1, description="share of the voxels the metric looks at")
+    max_samples: PositiveInt = Field(100_000, description="voxels of the head it looks at in fine scans, at most")
     bins: PositiveInt = Field(32, description="of the joint histogram of mutual information")
     iterations: tuple[int, ...] = Field((200, 100, 50), description="at most, per level from coarse to fine")
     shrink: tuple[int, ...] = Field((4, 2, 1), description="subsampling per level")
@@ -50,8 +51,8 @@ class Coregistered:
         lesion: the lesion labels there, or None.
         brain: the brain mask there, or None.
         transforms: per sequence ``(4, 4)`` float64, RAS mm of the reference scan -> RAS mm of the sequence's scan.
-        qc: per sequence ``<sequence>_mi_before``, ``_mi_after`` (nats), ``_rotation_deg``, ``_translation_mm`` (at the
-            centre of the reference's field of view).
+        qc: per sequence ``<sequence>_mi_before``, ``_mi_after`` (nats, within the reference's head), ``_rotation_deg``,
+            ``_translation_mm`` (at the centre of the reference's field of view).
     """
 
     volumes: dict[str, Volume]
@@ -88,7 +89,8 @@ def coregister(
         _check_known(name, volumes)
     for mask, what in ((lesion, "lesion"), (brain, "brain")):
         _check_on(mask, volumes[drawn_on], what, drawn_on)
-    fixed, moved, transforms, qc = volumes[reference], {}, {}, {}
+    fixed, moved, transforms = volumes[reference], {}, {}
+    qc: dict[str, float] = {}
     for name, volume in volumes.items():
         if name == reference or not options.enabled:
             _check_grid(name, volume, reference, fixed)
@@ -97,14 +99,15 @@ def coregister(
             matrix = register(fixed, volume, options)
             fill = float(volume.data.min())
             moved[name] = resample_like(volume, fixed, matrix=matrix, interpolation=options.interpolation, fill=fill)
-            qc |= {f"{name}_{measure}": value for measure, value in _quality(fixed, volume, moved[name], matrix).items()}
+            qc |= {f"{name}_{measure}": value for measure, value in _quality(fixed, volume, matrix, options).items()}
         transforms[name] = matrix
-    follow = {"matrix": transforms[drawn_on], "interpolation": options.label_interpolation}
-    on_reference = [
-        mask if mask is None or drawn_on == reference else resample_like(mask, fixed, **follow)
-        for mask in (lesion, brain)
-    ]
-    return Coregistered(moved, on_reference[0], on_reference[1], transforms, qc)
+
+    def follow(mask: Volume | None) -> Volume | None:
+        if mask is None or drawn_on == reference:
+            return mask
+        return resample_like(mask, fixed, matrix=transforms[drawn_on], interpolation=options.label_interpolation)
+
+    return Coregistered(moved, follow(lesion), follow(brain), transforms, qc)
 
 
 def register(fixed: Volume, moving: Volume, options: CoregisterOptions) -> np.ndarray:
@@ -115,18 +118,21 @@ def register(fixed: Volume, moving: Volume, options: CoregisterOptions) -> np.nd
     coordinates nor a field of view that reaches into the neck leads it astray.
     """
     with scratch() as folder:
-        start = _write_translation(_best_start(fixed, moving), str(folder / "start.mat"))
+        start = write_matrix(_translation(_best_start(fixed, moving)), folder / "start.mat")
         pair = [to_ants(flattened(volume, options.flatten_mm)) for volume in (fixed, moving)]
+        head = head_mask(fixed)
+        sampling = min(options.sampling, options.max_samples / max(int(head.data.sum()), 1))
         stage = Stage(
             "Rigid[0.1]" if options.kind == "rigid" else "Affine[0.1]",
-            [Metric("Mattes", pair[0], pair[1], parameter=options.bins, sampling=options.sampling)],
+            [Metric("Mattes", pair[0], pair[1], parameter=options.bins, sampling=sampling)],
             options.iterations,
             options.shrink,
             options.smoothing_mm,
             threshold=options.threshold,
             window=_CONVERGENCE_WINDOW,
         )
-        found = Search([stage], [start], mask=to_ants(head_mask(fixed))).run(folder)
+        found = Search([stage], [start], mask=to_ants(head)).run(folder)
+        assert found.linear is not None
         return matrix_from_ants(found.linear)
 
 
@@ -174,17 +180,6 @@ def _translation(shift: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def _write_translation(shift: np.ndarray, path: str) -> str:
-    ants = load_ants()
-    start = ants.create_ants_transform(
-        transform_type="Euler3DTransform",
-        precision="double",
-        parameters=[0.0, 0.0, 0.0, *(RAS_TO_LPS[:3, :3] @ shift)],
-    )
-    ants.write_transform(start, path)
-    return path
-
-
 def _center(volume: Volume) -> np.ndarray:
     middle = (np.array(volume.shape) - 1) / 2
     return (volume.affine @ [*middle, 1.0])[:3]
@@ -197,11 +192,14 @@ def _center_of_mass(volume: Volume) -> np.ndarray:
     return (volume.affine @ [*middle, 1.0])[:3]
 
 
-def _quality(fixed: Volume, moving: Volume, moved: Volume, matrix: np.ndarray) -> dict[str, float]:
-    before = resample_like(moving, fixed, fill=float(moving.data.min()))
+def _quality(fixed: Volume, moving: Volume, matrix: np.ndarray, options: CoregisterOptions) -> dict[str, float]:
+    one, other = (flattened(volume, options.flatten_mm) for volume in (fixed, moving))
+    head = head_mask(fixed).data
+    seen = [resample_like(other, one, matrix=m, antialias=False).data for m in (np.eye(4), matrix)]
+    before, after = (mutual_information(one.data, image, options.bins, head) for image in seen)
     return {
-        "mi_before": mutual_information(fixed.data, before.data),
-        "mi_after": mutual_information(fixed.data, moved.data),
+        "mi_before": before,
+        "mi_after": after,
         "rotation_deg": rotation_degrees(matrix),
         "translation_mm": float(np.linalg.norm((matrix @ [*_center(fixed), 1.0])[:3] - _center(fixed))),
     }

@@ -15,6 +15,7 @@ Interpolation = Literal["linear", "cubic", "nearest", "labels"]
 
 _ORDERS = {"linear": 1, "cubic": 3, "nearest": 0}
 _FWHM_PER_SIGMA = 2.3548
+_NO_LOSS = 1.1  # below this ratio of voxel sizes the smoothing would cost more than the aliasing
 
 
 def resample(
@@ -62,9 +63,18 @@ def resample_like(
     matrix: np.ndarray | None = None,
     interpolation: Interpolation = "linear",
     fill: float = 0.0,
+    antialias: bool = True,
 ) -> Volume:
     """:func:`resample` onto the grid of ``target``."""
-    return resample(volume, target.shape, target.affine, matrix=matrix, interpolation=interpolation, fill=fill)
+    return resample(
+        volume,
+        target.shape,
+        target.affine,
+        matrix=matrix,
+        interpolation=interpolation,
+        fill=fill,
+        antialias=antialias,
+    )
 
 
 def _resample_labels(
@@ -106,6 +116,3 @@ def _antialias_sigma(to_voxel: np.ndarray) -> tuple[float, float, float]:
     sigma = np.sqrt(np.maximum(extent**2 - 1.0, 0.0)) / _FWHM_PER_SIGMA
     sigma[extent < _NO_LOSS] = 0.0
     return float(sigma[0]), float(sigma[1]), float(sigma[2])
-
-
-_NO_LOSS = 1.1  # below this ratio of voxel sizes the smoothing would cost more than the aliasing

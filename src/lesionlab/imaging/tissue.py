@@ -20,6 +20,18 @@ from lesionlab.imaging.volume import Volume, same_grid
 
 TISSUES = ("CSF", "GM", "WM")
 
+_TOP_PERCENTILE = 99.5
+_BINS = 32
+_SAMPLING = 0.25
+_PRESENT = 0.3  # share from which a voxel belongs to a tissue at all
+_FEW = 20  # voxels
+_OUTER = 20.0  # percentile
+_SPREAD = 100.0
+_RIM = 3  # voxels
+_UNEXPLAINED = 1e-6
+_PRIOR_FLOOR = 0.01
+_PRIOR_BLUR = 0.5  # voxels
+
 
 class TissueOptions(BaseModel):
     """How tissues are told apart."""
@@ -113,7 +125,9 @@ def _affine(fixed: Volume, moving: Volume, folder: Path) -> np.ndarray:
         for kind, iterations in (("Rigid[0.1]", 0), ("Affine[0.1]", 50))
     ]
     masses = f"[{get_pointer_string(one)},{get_pointer_string(other)},1]"
-    return matrix_from_ants(Search(stages, [masses]).run(folder, "affine").linear)
+    found = Search(stages, [masses]).run(folder, "affine")
+    assert found.linear is not None
+    return matrix_from_ants(found.linear)
 
 
 def _warped(fixed: Volume, moving: Mapping[str, Volume], options: TissueOptions, folder: Path) -> dict[str, Volume]:
@@ -146,9 +160,7 @@ def _put_back(data: np.ndarray, box: tuple[slice, slice, slice], shape: tuple[in
     return whole
 
 
-def _atropos(
-    volumes: list[Volume], mask: Volume, priors: list[np.ndarray], options: TissueOptions
-) -> list[np.ndarray]:
+def _atropos(volumes: list[Volume], mask: Volume, priors: list[np.ndarray], options: TissueOptions) -> list[np.ndarray]:
     inside = mask.data > 0
     # Atropos reads the priors from files, whose geometry is rounded, and insists on one geometry for all: give it one
     # that survives rounding. Only the voxels' size matters to it.
@@ -236,7 +248,9 @@ def mni152(spacing_mm: float) -> dict[str, Volume]:
 def _thinned(image: object, spacing_mm: float) -> Volume:
     volume = Volume(np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine))  # type: ignore[attr-defined]
     volume = volume.like(volume.data / volume.data.max())
-    shape = tuple(int(np.ceil(count * size / spacing_mm)) for count, size in zip(volume.shape, volume.spacing, strict=True))
+    shape = tuple(
+        int(np.ceil(count * size / spacing_mm)) for count, size in zip(volume.shape, volume.spacing, strict=True)
+    )
     scale = np.diag([*(spacing_mm / np.array(volume.spacing)), 1.0])
     return resample(volume, shape, volume.affine @ scale)  # type: ignore[arg-type]
 
@@ -261,16 +275,3 @@ def _first(wanted: tuple[str, ...], volumes: Mapping[str, Volume]) -> str:
         allowed=", ".join(wanted),
         cure="name one of the study's sequences in `tissues.anatomy`",
     )
-
-
-_TOP_PERCENTILE = 99.5
-_BINS = 32
-_SAMPLING = 0.25
-_PRESENT = 0.3  # share from which a voxel belongs to a tissue at all
-_FEW = 20  # voxels
-_OUTER = 20.0  # percentile
-_SPREAD = 100.0
-_RIM = 3  # voxels
-_UNEXPLAINED = 1e-6
-_PRIOR_FLOOR = 0.01
-_PRIOR_BLUR = 0.5  # voxels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 MISSING = "–"  # stands where there is no value
 SMALLEST_P = 0.001  # smaller p-values are written as a bound
@@ -43,6 +43,11 @@ def signed(value: float, decimals: int = 3) -> str:
     """A difference with its sign, ``+0.012`` or ``−0.012``; zero carries none."""
     text = number(value, decimals)
     return f"+{text}" if math.isfinite(value) and float(text) > 0 else text.replace("-", "\N{MINUS SIGN}")
+
+
+def interval(low: float, high: float, form: Callable[[float], str]) -> str:
+    """``0.1 to 0.2``; the sign for "missing" where one subject leaves no interval."""
+    return MISSING if math.isnan(low) or math.isnan(high) else f"{form(low)} to {form(high)}"
 
 
 def p_value(value: float | None) -> str:

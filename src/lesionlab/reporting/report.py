@@ -109,7 +109,7 @@ def _summary_cell(row: pd.Series) -> dict[str, str]:
     return {
         "mean": formats.number(row["mean"]),
         "std": formats.number(row["std"]),
-        "interval": f"{formats.number(row['ci_low'])} to {formats.number(row['ci_high'])}",
+        "interval": formats.interval(row["ci_low"], row["ci_high"], formats.number),
         "published": formats.number(row["published"]),
         "p": formats.p_value(row["p_value"]),
     }

@@ -128,7 +128,7 @@ def _comparison(row: pd.Series) -> dict[str, Any]:
         "class": row["class"],
         "protocol": row["protocol"],
         "difference": formats.signed(row["difference"]),
-        "interval": f"{formats.signed(row['ci_low'])} to {formats.signed(row['ci_high'])}",
+        "interval": formats.interval(row["ci_low"], row["ci_high"], formats.signed),
         "p": formats.p_value(row["p_value"]),
         "n": formats.whole(row["n"]),
         "stands_out": clear,

@@ -101,7 +101,7 @@ def test_a_study_that_cannot_be_used_is_quarantined(scans, tmp_path):
 
 
 def test_a_layout_that_does_not_exist(scans):
-    with pytest.raises(InputError, match="no layout of that name.*did you mean 'mine'"):
+    with pytest.raises(InputError, match=r"no layout of that name.*did you mean 'mine'"):
         found(scans, cohort=FILES.model_copy(update={"layout": "mein"}))
 
 
@@ -109,7 +109,7 @@ def test_a_cohort_without_any_lesion(scans, tmp_path):
     affine = np.diag([5.0, 5.0, 4.0, 1.0])
     for subject in "abc":
         write_volume(Volume(np.zeros((4, 4, 4), np.uint8), affine), tmp_path / "scans" / subject / "seg.nii.gz")
-    with pytest.raises(InputError, match="no .*lesion"):
+    with pytest.raises(InputError, match=r"no .*lesion"):
         found(scans)
     studies, _ = found(scans, cohort=FILES.model_copy(update={"require_lesions": False}))
     assert len(studies) == 3

@@ -64,7 +64,7 @@ def test_the_intensity_scale_is_learnt_from_training_subjects_alone(new_store, f
 
 def test_standardized_landmarks(new_store, folders, heads):
     # A single training study's 1st and 99th percentile go to 0.05 and 0.8.
-    cohort_of_one = {study: heads["a"] for study in "abcd"}
+    cohort_of_one = dict.fromkeys("abcd", heads["a"])
     data = standardized(new_store("one", cohort_of_one), folders("one"))["d"]
     inside = data[heads["a"]["brain"] > 0]
     assert np.percentile(inside, [1, 99]) == pytest.approx([0.05, 0.8], abs=1e-3)
@@ -107,5 +107,5 @@ def test_stages_that_are_off_leave_whole_stores_without_volumes(new_store, folde
 
 def test_no_training_study_is_left(new_store, folders, heads):
     cohort = COHORT.assign(split="test")  # as good as where all training studies failed
-    with pytest.raises(InputError, match="no training study is left.*none of them in bias"):
+    with pytest.raises(InputError, match=r"no training study is left.*none of them in bias"):
         nodes.standardize(new_store("bias", heads), cohort, folders(), StandardizeOptions(), ONE)

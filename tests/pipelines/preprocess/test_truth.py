@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,14 +58,17 @@ def inputs(tmp_path, new_store) -> dict:
         each["grid"][study] = {**bright(0.7), "brain": true["brain"]}
         each["atlas"][study] = {"T1w": bright(0.7)["T1w"], "FLAIR": -bright(0.7)["FLAIR"]}
         each["tissues"][study] = {name: true[name] for name in ("CSF", "GM", "WM")}
-    phantom = {"transforms": transforms}
-    new_store("phantom", {study: known for study in "ab"}, AFFINE, {study: phantom for study in "ab"})
-    rows = [(study, name, str(tmp_path / f"{name}.nii.gz"), split) for study, split in (("a", "test"), ("b", "train")) for name in scans]  # fmt: skip
+    new_store("phantom", dict.fromkeys("ab", known), AFFINE, {study: {"transforms": transforms} for study in "ab"})
+    rows = [
+        (study, name, str(tmp_path / f"{name}.nii.gz"), split)
+        for study, split in (("a", "test"), ("b", "train"))
+        for name in scans
+    ]
     stores = {name: new_store(name, studies, AFFINE) for name, studies in each.items()}
     return {
         "scans": {"source": "phantom", "root": str(tmp_path / "phantom")},
         "cohort": pd.DataFrame(rows, columns=["study", "sequence", "path", "split"]),
-        "coregistered": new_store("coregister", {study: scans for study in "ab"}, AFFINE, records),
+        "coregistered": new_store("coregister", dict.fromkeys("ab", scans), AFFINE, records),
         "brains": stores["brain"],
         "unbiased": stores["bias"],
         "standardized": stores["standardize"],

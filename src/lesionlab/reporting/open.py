@@ -1,0 +1,21 @@
+"""Open a page in the browser, or say where it lies: ``python -m lesionlab.reporting.open PAGE``."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from pathlib import Path
+
+
+def show(page: Path) -> bool:
+    """Open the page where there is a browser; print its address either way. Returns whether a browser took it."""
+    address = page.resolve().as_uri()
+    print(f"The report: {address}")
+    try:
+        return webbrowser.open(address)
+    except webbrowser.Error:
+        return False
+
+
+if __name__ == "__main__":
+    show(Path(sys.argv[1]))
