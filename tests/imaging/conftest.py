@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from lesionlab.imaging.ants_bridge import ensure_reproducible
+from lesionlab.imaging.phantom import PhantomOptions, PhantomSubject, make_subject
 from lesionlab.imaging.volume import Volume
 
 ensure_reproducible()
@@ -28,13 +29,17 @@ def head_at(points: np.ndarray, contrast: float = 1.0) -> np.ndarray:
     brain = 1 / (1 + np.exp((radius - 0.8) * 60))
     scalp = np.exp(-(((radius - 1.0) / 0.05) ** 2))
     image = 300 * brain + 350 * scalp
-    for k, centre in enumerate([(25, 30, 10), (-20, 10, -15), (10, -40, 20), (-30, -25, 5), (0, 45, -20), (30, -10, -25)]):
+    for k, centre in enumerate(
+        [(25, 30, 10), (-20, 10, -15), (10, -40, 20), (-30, -25, 5), (0, 45, -20), (30, -10, -25)]
+    ):
         distance = ((points - np.array(centre)) ** 2).sum(axis=-1)
         image = image + contrast * (-1) ** k * (90 + 20 * k) * np.exp(-distance / (2 * (9 + k) ** 2)) * brain
     return image
 
 
-def head(affine: np.ndarray, shape: tuple[int, int, int], moved: np.ndarray | None = None, contrast: float = 1.0) -> Volume:
+def head(
+    affine: np.ndarray, shape: tuple[int, int, int], moved: np.ndarray | None = None, contrast: float = 1.0
+) -> Volume:
     """The object on a grid; ``moved`` maps the object's world to the scan's (a point p lies at ``moved @ p``)."""
     points = np.moveaxis(np.indices(shape, dtype=np.float64), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
     back = np.linalg.inv(np.eye(4) if moved is None else moved)
@@ -48,6 +53,31 @@ def grid_affine(spacing: tuple[float, float, float], shape: tuple[int, int, int]
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -(np.array(shape) - 1) / 2 * spacing
     return affine
+
+
+@pytest.fixture(scope="session")
+def make_head():
+    """The function that makes a head on a grid."""
+    return head
+
+
+@pytest.fixture(scope="session")
+def turn():
+    """The function that makes a rigid matrix."""
+    return rotation
+
+
+@pytest.fixture(scope="session")
+def upright():
+    """The function that makes a centred affine."""
+    return grid_affine
+
+
+@pytest.fixture(scope="session")
+def patient() -> PhantomSubject:
+    """A coarse phantom subject with two sequences."""
+    options = PhantomOptions(work_mm=3.0, in_plane_mm=3.0, slice_mm=6.0, sequences=("T1w", "T2w"), several_share=0.0)
+    return make_subject(1, options, seed=3)
 
 
 @pytest.fixture

@@ -1,4 +1,8 @@
-"""antsRegistration with every stage spelt out: ants.registration fixes half of what a thick-slice study needs."""
+"""antsRegistration and Atropos with every option spelt out.
+
+``ants.registration`` fixes half of what a thick-slice study needs, and ``ants.atropos`` draws another random seed at
+each call and drops options where it is given several images.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from lesionlab.imaging.ants_bridge import load_ants
 
@@ -124,6 +130,52 @@ class Search:
         ]
         ants.registration(arguments, None)
         return Found(*(_first_of(folder, f"{name}?{end}") for end in _ENDINGS))
+
+
+def atropos(
+    images: Sequence[ANTsImage],
+    mask: ANTsImage,
+    priors: Sequence[ANTsImage],
+    folder: Path,
+    *,
+    prior_weight: float,
+    smoothing: float,
+    iterations: int,
+) -> list[np.ndarray]:
+    """Run Atropos from prior probabilities; all images of one geometry, to the last digit of a NIfTI header.
+
+    Args:
+        images: to be segmented.
+        mask: of the voxels to look at.
+        priors: one per class.
+        folder: for files on the way.
+        prior_weight: of the priors against the intensities, 0 to 1.
+        smoothing: weight of the Markov random field over the next voxels.
+        iterations: of expectation and maximisation.
+
+    Returns:
+        posterior probabilities ``(X, Y, Z)`` float32, in the order of the priors.
+
+    Raises:
+        RuntimeError: Atropos failed.
+    """
+    from ants.internal import get_lib_fn, get_pointer_string
+
+    ants = load_ants()
+    for number, prior in enumerate(priors, start=1):
+        ants.image_write(prior, str(folder / f"prior{number:02d}.nii.gz"))
+    whole, labels = mask.clone("unsigned int"), mask.clone("unsigned int")
+    arguments = [
+        *("-d", "3", "-x", get_pointer_string(whole), "-c", f"[{iterations},0]", "-m", f"[{smoothing},1x1x1]"),
+        *(word for image in images for word in ("-a", get_pointer_string(image))),
+        *("-i", f"PriorProbabilityImages[{len(priors)},{folder}/prior%02d.nii.gz,{prior_weight}]"),
+        *("-o", f"[{get_pointer_string(labels)},{folder}/posterior%02d.nii.gz]"),
+        *("-r", "0"),  # the same random numbers at each call
+    ]
+    if get_lib_fn("Atropos")(arguments) != 0:
+        raise RuntimeError("Atropos failed: its classes may hold too few voxels in the brain mask")
+    files = [folder / f"posterior{number:02d}.nii.gz" for number in range(1, len(priors) + 1)]
+    return [ants.image_read(str(file)).numpy().astype(np.float32) for file in files]
 
 
 _ENDINGS = ("GenericAffine.mat", "Warp.nii.gz", "InverseWarp.nii.gz")  # after the number of the transform

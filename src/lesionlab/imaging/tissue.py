@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 from scipy import ndimage
 
 from lesionlab.errors import InputError
-from lesionlab.imaging.ants_bridge import from_ants, load_ants, matrix_from_ants, scratch, to_ants
-from lesionlab.imaging.ants_command import Metric, Search, Stage
+from lesionlab.imaging.ants_bridge import load_ants, matrix_from_ants, scratch, to_ants
+from lesionlab.imaging.ants_command import Metric, Search, Stage, atropos
 from lesionlab.imaging.resample import resample, resample_like
 from lesionlab.imaging.similarity import correlation
 from lesionlab.imaging.volume import Volume, same_grid
@@ -165,15 +165,17 @@ def _atropos(volumes: list[Volume], mask: Volume, priors: list[np.ndarray], opti
     # Atropos reads the priors from files, whose geometry is rounded, and insists on one geometry for all: give it one
     # that survives rounding. Only the voxels' size matters to it.
     affine = np.diag([*(np.maximum(np.rint(np.array(mask.spacing) * 64), 1) / 64), 1.0])
-    result = load_ants().atropos(
-        [to_ants(Volume(_scaled(volume.data, inside), affine)) for volume in volumes],
-        to_ants(Volume(inside.astype(np.uint8), affine)),
-        i=[to_ants(Volume(prior, affine)) for prior in priors],
-        m=f"[{options.smoothing},1x1x1]",
-        c=f"[{options.iterations},0]",
-        priorweight=options.prior_weight,
-    )
-    shares = np.stack([from_ants(image).data for image in result["probabilityimages"]]) * inside
+    with scratch() as folder:
+        posterior = atropos(
+            [to_ants(Volume(_scaled(volume.data, inside), affine)) for volume in volumes],
+            to_ants(Volume(inside.astype(np.uint8), affine)),
+            [to_ants(Volume(prior, affine)) for prior in priors],
+            folder,
+            prior_weight=options.prior_weight,
+            smoothing=options.smoothing,
+            iterations=options.iterations,
+        )
+    shares = np.stack(posterior) * inside
     total = shares.sum(axis=0)
     # Where no class explains a voxel (a lesion brighter than any tissue), the priors decide.
     lost = inside & (total < _UNEXPLAINED)
