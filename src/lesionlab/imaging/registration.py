@@ -20,6 +20,7 @@ from lesionlab.imaging.volume import Volume, same_grid
 _AIR = 0.15  # of the brightest tissue: below is air
 _THIN = 0.05  # keeps a division by a local mean that is made of air in bounds
 _TOP_PERCENTILE = 99.5  # vessels and fat above it would take most of the histogram's bins
+_HISTOGRAM_PERCENTILES = (1.0, 98.0)  # of the head: what lies beyond shares the outermost bins
 _CONVERGENCE_WINDOW = 5  # iterations
 
 
@@ -33,8 +34,8 @@ class CoregisterOptions(BaseModel):
     interpolation: Literal["linear", "cubic"] = Field("cubic", description="of the images; cubic blurs less")
     label_interpolation: Literal["labels", "nearest"] = Field("labels", description="of the lesion and the brain mask")
     sampling: float = Field(0.25, gt=0, le=1, description="share of the voxels the metric looks at")
-    max_samples: PositiveInt = Field(100_000, description="voxels of the head it looks at in fine scans, at most")
-    bins: PositiveInt = Field(32, description="of the joint histogram of mutual information")
+    max_samples: PositiveInt = Field(60_000, description="voxels of the head it looks at in fine scans, at most")
+    bins: PositiveInt = Field(64, description="of the joint histogram of mutual information")
     iterations: tuple[int, ...] = Field((200, 100, 50), description="at most, per level from coarse to fine")
     shrink: tuple[int, ...] = Field((4, 2, 1), description="subsampling per level")
     smoothing_mm: tuple[float, ...] = Field((4.0, 2.0, 1.0), description="Gaussian sigma per level, mm")
@@ -146,7 +147,9 @@ def flattened(volume: Volume, sigma_mm: float) -> Volume:
     head = head_mask(volume).data.astype(np.float32)
     weight = ndimage.gaussian_filter(head, sigma)
     mean = ndimage.gaussian_filter(data * head, sigma) / np.maximum(weight, _THIN)
-    return volume.like(head * data / np.maximum(mean, _AIR * mean.max()))
+    flat = data / np.maximum(mean, _AIR * mean.max())
+    low, high = np.percentile(flat[head > 0], _HISTOGRAM_PERCENTILES)
+    return volume.like(head * np.clip(flat, low, high))
 
 
 def head_mask(volume: Volume) -> Volume:
@@ -193,7 +196,9 @@ def _center_of_mass(volume: Volume) -> np.ndarray:
 
 
 def _quality(fixed: Volume, moving: Volume, matrix: np.ndarray, options: CoregisterOptions) -> dict[str, float]:
-    one, other = (flattened(volume, options.flatten_mm) for volume in (fixed, moving))
+    one, other = (
+        _smooth(flattened(volume, options.flatten_mm), options.smoothing_mm[-1]) for volume in (fixed, moving)
+    )
     head = head_mask(fixed).data
     seen = [resample_like(other, one, matrix=m, antialias=False).data for m in (np.eye(4), matrix)]
     before, after = (mutual_information(one.data, image, options.bins, head) for image in seen)
@@ -203,6 +208,11 @@ def _quality(fixed: Volume, moving: Volume, matrix: np.ndarray, options: Coregis
         "rotation_deg": rotation_degrees(matrix),
         "translation_mm": float(np.linalg.norm((matrix @ [*_center(fixed), 1.0])[:3] - _center(fixed))),
     }
+
+
+def _smooth(volume: Volume, sigma_mm: float) -> Volume:
+    """As the metric sees it at the last level: without, a shift by half a voxel alone lowers mutual information."""
+    return volume.like(ndimage.gaussian_filter(volume.data, [sigma_mm / size for size in volume.spacing]))
 
 
 def rotation_degrees(matrix: np.ndarray) -> float:
