@@ -61,8 +61,12 @@ def summary(facts: Facts) -> str:
         f"Does a segmenter get better when synthetic lesions are added to its training slices? CG-SAMR learnt to draw "
         f"{len(facts.options.sequences)} MR sequences from label maps and an atlas, on the slices of {number['train']} "
         "subjects. It then drew new slices for manipulated lesions of those same subjects. A U-Net was trained with "
-        f"and without them, for equal numbers of steps, and tested on {number['test']} subjects that nothing had seen."
+        f"and without them, for equal numbers of steps, and tested on {_subjects(number['test'])} it had never seen."
     )
+
+
+def _subjects(count: int) -> str:
+    return f"{count} subject" if count == 1 else f"{count} subjects"
 
 
 def figures(facts: Facts) -> dict[str, str]:
