@@ -15,6 +15,7 @@ import platform
 import resource
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -51,8 +52,8 @@ def main() -> None:
         image_moments=(),
         checkpoint_every=options.steps + 1,
     )
-    folder = PROJECT / "data" / "benchmarks" / f"full-size-{options.batch}-{options.precision}"
-    fit(method, slices, training, folder, tracker=Stopwatch(times), resume=False)
+    with TemporaryDirectory() as folder:  # the checkpoint of so many parameters takes 8 GB
+        fit(method, slices, training, folder, tracker=Stopwatch(times), resume=False)
     record(options, times, sum(p.numel() for p in method.parameters()))
 
 

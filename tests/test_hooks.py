@@ -18,7 +18,9 @@ from mlflow.tracking import MlflowClient
 from pydantic import BaseModel
 
 import lesionlab
-from lesionlab.hooks import QuarantineError, QuarantineHooks, TrackingHooks, commit, flatten
+from lesionlab.errors import InputError
+from lesionlab.hooks import QuarantineError, QuarantineHooks, RequirementHooks, TrackingHooks, commit, flatten
+from lesionlab.imaging.atlas import AtlasOptions
 from lesionlab.metrics.statistics import TABLE_COLUMNS
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.tracking import MlflowTracker, mlflow_name
@@ -221,6 +223,15 @@ def test_quarantined_studies_fail_the_run_and_are_told(caplog):
     assert "run.allow_failures=true" in text
 
 
+def test_the_run_of_quarantined_studies_is_closed_as_failed(hooks, project):
+    hooks.before_pipeline_run({"env": "small"})
+    with pytest.raises(QuarantineError):
+        QuarantineHooks().after_pipeline_run(*finished(ROWS))
+    hooks.after_pipeline_run()  # comes last, and finds it closed
+    run = last_run(project)
+    assert run.info.status == "FAILED" and "2 studies were left out" in run.data.tags["error"]
+
+
 def test_quarantined_studies_are_told_where_they_are_allowed(caplog):
     QuarantineHooks().after_pipeline_run(*finished(ROWS, allow=True))
     assert caplog.text.count("left out: ") == 3
@@ -234,3 +245,22 @@ def test_nothing_is_said_where_nothing_is_left_out(caplog):
 def test_a_run_that_did_not_look_at_the_scans_says_nothing():
     other = pipeline([node(lambda studies: None, "studies", "slices", name="make_slices")])
     QuarantineHooks().after_pipeline_run(other, DataCatalog({}))
+
+
+# --- requirements -----------------------------------------------------------------------------------------------------
+
+
+def training_of(name: str, *, atlas: bool) -> tuple:
+    """A pipeline of one node, and a catalog with the atlas on or off."""
+    made = pipeline([node(lambda slices: None, "slices", "method", name=name)])
+    return made, DataCatalog({"params:atlas": MemoryDataset(AtlasOptions(enabled=atlas))})
+
+
+def test_cgsamr_without_an_atlas_is_refused_before_anything_runs():
+    with pytest.raises(InputError, match="needs an atlas.*atlas.enabled: false"):
+        RequirementHooks().before_pipeline_run(*training_of("train_cgsamr", atlas=False))
+
+
+@pytest.mark.parametrize(("name", "atlas"), [("train_cgsamr", True), ("train_unets", False)])
+def test_runs_that_have_what_they_need_are_let_through(name, atlas):
+    RequirementHooks().before_pipeline_run(*training_of(name, atlas=atlas))

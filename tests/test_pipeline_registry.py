@@ -116,4 +116,4 @@ def test_what_depends_on_the_split_lies_with_the_fold(catalog):
 
 
 def test_the_hooks_are_registered():
-    assert [type(hook).__name__ for hook in HOOKS] == ["QuarantineHooks", "TrackingHooks"]
+    assert [type(hook).__name__ for hook in HOOKS] == ["RequirementHooks", "QuarantineHooks", "TrackingHooks"]

@@ -18,6 +18,7 @@ from kedro.pipeline.node import Node
 from pydantic import BaseModel
 
 import lesionlab
+from lesionlab.errors import InputError
 from lesionlab.pipelines.tracking import mlflow_name
 
 _PARAMETER_LIMIT = 500  # characters MLflow shows of one value
@@ -84,17 +85,35 @@ class TrackingHooks:
         elif dataset_name in _PAGES:
             mlflow.log_text(data, f"{dataset_name}.html")
 
-    @hook_impl
+    @hook_impl(trylast=True)
     def after_pipeline_run(self) -> None:
-        """Close the run."""
+        """Close the run, unless another hook has closed it as failed."""
         mlflow.end_run()
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
         """Close the run as failed, with the reason."""
-        if mlflow.active_run():
-            mlflow.set_tag("error", str(error)[:_PARAMETER_LIMIT])
-        mlflow.end_run(status="FAILED")
+        close_as_failed(error)
+
+
+class RequirementHooks:
+    """Refuses, before anything is computed, a run whose methods need what the configuration leaves out."""
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Look at the nodes that are to run.
+
+        Raises:
+            InputError: CG-SAMR is to be trained, and there is to be no atlas.
+        """
+        trains = any(node.name == "train_cgsamr" for node in pipeline.nodes)
+        if trains and not catalog.load("params:atlas").enabled:
+            raise InputError(
+                "CG-SAMR needs an atlas beside each slice",
+                given="atlas.enabled: false",
+                allowed="atlas.enabled: true, for pipelines that train it",
+                cure="set it, or run --pipelines=preprocess alone",
+            )
 
 
 class QuarantineHooks:
@@ -113,7 +132,9 @@ class QuarantineHooks:
         for row in quarantine.to_dict("records"):
             _log.warning("left out: %s: %s", row["study"], row["reason"])
         if len(quarantine) and not catalog.load("params:run").allow_failures:
-            raise QuarantineError(quarantine)
+            error = QuarantineError(quarantine)
+            close_as_failed(error)
+            raise error
 
 
 class QuarantineError(RuntimeError):
@@ -126,6 +147,13 @@ class QuarantineError(RuntimeError):
             f"all else is done, but {count} {'study was' if count == 1 else 'studies were'} left out:{reasons}\n"
             "Cure: mend what each reason says and run again, or accept it with --params=run.allow_failures=true"
         )
+
+
+def close_as_failed(error: Exception) -> None:
+    """Close the MLflow run, if there is one, as failed, with the reason."""
+    if mlflow.active_run():
+        mlflow.set_tag("error", str(error)[:_PARAMETER_LIMIT])
+    mlflow.end_run(status="FAILED")
 
 
 def flatten(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -94,3 +94,8 @@ def test_a_lesion_on_another_grid_and_an_unknown_reference_are_refused(pair):
 def test_rotation_angle(turn):
     assert rotation_degrees(turn("x", 12.5, (9, 9, 9))) == pytest.approx(12.5)
     assert rotation_degrees(np.eye(4)) == pytest.approx(0, abs=1e-6)
+
+
+def test_levels_of_unequal_number_are_refused():
+    with pytest.raises(ValueError, match="iterations has 2, shrink has 3, smoothing_mm has 3"):
+        CoregisterOptions(iterations=(100, 50))

@@ -33,8 +33,14 @@ def test_robust_z_by_hand():
 
 
 def test_most_values_equal_falls_back_to_the_mean_deviation():
-    # Median 5, distances 0, 0, 0, 4: MAD 0, mean 1; so the last is 4 / 1.2533 away.
-    np.testing.assert_allclose(robust_z([5, 5, 5, 9]), [0, 0, 0, 4 / 1.2533])
+    # Median 5, distances 0, 0, 0, 0, 4: MAD 0, mean 0.8; so the last is 4 / (0.8 * 1.2533) away.
+    np.testing.assert_allclose(robust_z([5, 5, 5, 5, 9]), [0, 0, 0, 0, 4 / (0.8 * 1.2533)])
+
+
+def test_few_values_have_no_outliers_but_a_missing_one():
+    # Three scans whose registration moved by 2.0, 2.1 and 9 mm: the 2.1 alone would make the 9 a 47-fold outlier.
+    assert robust_z([2.0, 2.1, 9.0]).tolist() == [0, 0, 0]
+    assert robust_z([2.0, 2.1, math.nan]).tolist() == [0, 0, math.inf]
 
 
 def test_equal_values_are_no_distance_apart_and_nan_is_infinitely_far():
@@ -43,7 +49,7 @@ def test_equal_values_are_no_distance_apart_and_nan_is_infinitely_far():
 
 
 @given(
-    st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=20),
+    st.lists(st.floats(-1e3, 1e3), min_size=5, max_size=20),
     st.floats(0.1, 10),
     st.floats(-100, 100),
 )

@@ -11,7 +11,7 @@ import torch
 
 from lesionlab.data.artifact import is_current, seal
 from lesionlab.training.checkpoint import load
-from lesionlab.training.loop import CHECKPOINT, TRAINED
+from lesionlab.training.loop import CHECKPOINT, TRAINED, fit
 from lesionlab.training.runs import TrainingRun, TrainingRuns, train_once
 
 
@@ -106,6 +106,14 @@ def test_a_stopped_training_goes_on(tmp_path, slices, fresh, options):
     assert equal(weights(continued), weights(straight))
     tables = (run.history()[lambda t: ~t["name"].str.startswith("speed/")] for run in (continued, straight))
     pd.testing.assert_frame_equal(*(table.reset_index(drop=True) for table in tables))
+
+
+def test_a_training_stopped_behind_its_last_checkpoint_still_leaves_its_method(tmp_path, slices, fresh, options):
+    trained = fresh()
+    fit(trained, slices, options, tmp_path)
+    (tmp_path / TRAINED).unlink()
+    fit(fresh(), slices, options, tmp_path)
+    assert equal(weights(TrainingRun(tmp_path)), trained.state_dict())
 
 
 def test_a_stopped_training_of_another_key_is_not_gone_on_with(tmp_path, slices, fresh, options):

@@ -32,7 +32,9 @@ class BrainOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     backend: Literal["given", "skull_stripped", "deepbet", "hd-bet"] = Field(
-        "deepbet", description="given: a mask file; skull_stripped: whatever is not background; else a network"
+        "deepbet",
+        description="given: a mask file; skull_stripped: whatever is not background; "
+        "else a network (hd-bet fetches its weights itself, the first time)",
     )
     from_sequence: str | None = Field(None, description="the sequence a network looks at; null: by preference")
     threshold: float = Field(0.5, gt=0, lt=1, description="of deepbet's probability")
@@ -188,7 +190,7 @@ def _hd_bet(volume: Volume) -> np.ndarray:
 
 
 def _solid(mask: np.ndarray) -> np.ndarray:
-    """The largest piece, its holes filled in 3D and, as thick planes leave open rims, plane by plane."""
+    """The largest piece, its holes filled."""
     pieces, count = ndimage.label(mask)
     if count == 0:
         return mask

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from scipy import ndimage
 
 from lesionlab.errors import InputError
@@ -41,6 +41,14 @@ class CoregisterOptions(BaseModel):
     smoothing_mm: tuple[float, ...] = Field((4.0, 2.0, 1.0), description="Gaussian sigma per level, mm")
     threshold: float = Field(1e-5, gt=0, description="slope of the metric at which a level ends")
     flatten_mm: float = Field(6.0, ge=0, description="sigma of the local mean both scans are divided by; 0: neither")
+
+    @model_validator(mode="after")
+    def _levels(self) -> Self:
+        lengths = {name: len(getattr(self, name)) for name in ("iterations", "shrink", "smoothing_mm")}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            raise ValueError(f"each level takes one value of each of the three: {told}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -228,7 +236,7 @@ def _check_known(name: str, volumes: Mapping[str, Volume]) -> None:
             "the study lacks a sequence that registration needs",
             given=name,
             allowed=", ".join(volumes),
-            cure="correct `reference`, or the layout's `lesion.on`",
+            cure="correct `reference`, or the layout's `lesion.drawn_on`",
         )
 
 

@@ -14,7 +14,8 @@ def generalized_dice_loss(truth: Tensor, predicted: Tensor) -> Tensor:
         truth: ``(N, K, H, W)`` one-hot label maps.
         predicted: ``(N, K, H, W)`` class probabilities.
 
-    A class that neither holds costs nothing.
+    A class that neither holds costs nothing. One that the truth lacks costs 1 as soon as its probability adds up to
+    more than ``EPSILON``: a constant, whose gradient is all but 0.
     """
     truth, predicted = truth.float(), predicted.float()
     everywhere = (0, 2, 3)

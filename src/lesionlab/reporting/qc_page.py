@@ -18,6 +18,7 @@ from lesionlab.reporting.strips import strip_legend
 MAD_TO_SD = 1.4826
 MEAN_AD_TO_SD = 1.2533
 OUTLIER = 3.5
+FEWEST = 5  # values: among fewer, a median absolute deviation says nothing of a spread
 FARTHEST = 1e9  # stands for an infinite distance where the page sorts
 
 
@@ -60,7 +61,7 @@ def robust_z(values: Sequence[float] | np.ndarray) -> np.ndarray:
     """How far each value lies from the median, in robust standard deviations: |x - median| / (1.4826 MAD).
 
     Where more than half of the values are equal (MAD 0), 1.2533 times the mean absolute deviation takes its place;
-    where all are equal every distance is 0. A value that is NaN or infinite is infinitely far.
+    where all are equal, or fewer than five, every distance is 0. A value that is NaN or infinite is infinitely far.
     """
     numbers = np.asarray(values, dtype=float)
     finite = np.isfinite(numbers)
@@ -68,7 +69,7 @@ def robust_z(values: Sequence[float] | np.ndarray) -> np.ndarray:
     if finite.any():
         away = np.abs(numbers[finite] - np.median(numbers[finite]))
         scale = MAD_TO_SD * np.median(away) or MEAN_AD_TO_SD * away.mean()
-        distances[finite] = away / scale if scale > 0 else 0.0
+        distances[finite] = away / scale if scale > 0 and finite.sum() >= FEWEST else 0.0
     return distances
 
 

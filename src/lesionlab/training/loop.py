@@ -123,16 +123,15 @@ class Run:
 
     def train(self) -> None:
         """Take the steps that are left."""
-        if self.step == self.schedule.steps:
+        if self.step == self.schedule.steps and self.trained.exists():
             return
         self.method.train()
+        batches = endless(self.sampler)
         with Progress(self.method.name, self.schedule.steps, self.step) as progress:
-            for indices in endless(self.sampler):
-                self._take_step(indices)
+            while self.step < self.schedule.steps:
+                self._take_step(next(batches))
                 progress.advance()
                 self._report(progress)
-                if self.step == self.schedule.steps:
-                    break
         checkpoint.save_method(self.method, self.trained)
 
     def _take_step(self, indices: Any) -> None:

@@ -125,7 +125,7 @@ def grid_study(job: Job[GridOptions]) -> StudyResult:
     stripped = {}
     for name, volume in job.images().items():
         background = float(volume.data.min())  # 0, or -1 under a rule that centres the brain on 0
-        image = to_grid(volume, grid, job.options, fill=background)
+        image = to_grid(volume, grid, job.options, fill=background, brain=masks[BRAIN])
         stripped[name] = apply_mask(image, on_grid[BRAIN], background)
     return StudyResult({**stripped, **on_grid}, grid.qc)
 
