@@ -38,7 +38,8 @@ format: install  ## put the code in form
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 # Leave-one-subject-out: one run per fold, then one table over all folds.
-# FOLDS counts them; ENV names the experiment.
+# FOLDS is the number of subjects, ENV names the experiment, PARAMS adds parameters (run.allow_failures=true where
+# studies are quarantined).
 ENV ?= brats2015
 FOLDS ?= 4
 PARAMS ?=
@@ -47,7 +48,7 @@ folds: install  ## leave-one-subject-out over FOLDS folds of the experiment ENV,
 	  echo "== fold $$fold of $(FOLDS)"; \
 	  $(BIN)/kedro run --env=$(ENV) --pipelines=cgsamr_augment_eval --params=splits.fold=$$fold$(PARAMS:%=,%) || exit 1; \
 	done
-	@$(BIN)/kedro run --env=$(ENV) --pipelines=pool_folds
+	@$(BIN)/kedro run --env=$(ENV) --pipelines=pool_folds $(PARAMS:%=--params=%)
 
 clean:  ## remove what runs wrote (data, runs), keep the environment
 	@rm -rf data/0* data/experiments mlflow.db mlartifacts

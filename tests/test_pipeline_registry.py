@@ -33,6 +33,7 @@ IN_ORDER = [
     "train_unets",
     "score_synthesis",
     "score_segmentation",
+    "note_settings",
     "tabulate",
     "make_report",
 ]
@@ -78,7 +79,7 @@ def test_preprocess_runs_from_the_scans_to_the_slices(pipelines):
 
 def test_each_stage_runs_after_the_one_it_reads(pipelines):
     order = [node.name for node in pipelines["cgsamr_augment_eval"].nodes]
-    beside = ("tissues", "score_truth", "qc_page", "score_synthesis")
+    beside = ("tissues", "score_truth", "qc_page", "score_synthesis", "note_settings")
     places = [order.index(name) for name in IN_ORDER if name not in beside]
     assert places == sorted(places)
 

@@ -18,7 +18,9 @@ from kedro.pipeline.node import Node
 from pydantic import BaseModel
 
 import lesionlab
+from lesionlab.data.splits import SplitOptions
 from lesionlab.errors import InputError
+from lesionlab.imaging.atlas import AtlasOptions
 from lesionlab.pipelines.tracking import mlflow_name
 
 _PARAMETER_LIMIT = 500  # characters MLflow shows of one value
@@ -97,22 +99,31 @@ class TrackingHooks:
 
 
 class RequirementHooks:
-    """Refuses, before anything is computed, a run whose methods need what the configuration leaves out."""
+    """Refuses, before anything is computed, a run whose nodes need what the configuration leaves out."""
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Look at the nodes that are to run.
 
         Raises:
-            InputError: CG-SAMR is to be trained, and there is to be no atlas.
+            InputError: CG-SAMR is to be trained without an atlas, or there is to be no test subject to score.
         """
-        trains = any(node.name == "train_cgsamr" for node in pipeline.nodes)
-        if trains and not catalog.load("params:atlas").enabled:
+        names = {node.name for node in pipeline.nodes}
+        # Kedro types only those parameters that the chosen nodes take; the others come as plain mappings.
+        if "train_cgsamr" in names and not AtlasOptions.model_validate(catalog.load("params:atlas")).enabled:
             raise InputError(
                 "CG-SAMR needs an atlas beside each slice",
                 given="atlas.enabled: false",
                 allowed="atlas.enabled: true, for pipelines that train it",
                 cure="set it, or run --pipelines=preprocess alone",
+            )
+        splits = SplitOptions.model_validate(catalog.load("params:splits")) if "tabulate" in names else None
+        if splits is not None and splits.protocol == "holdout" and splits.test == 0:
+            raise InputError(
+                "there is no test subject to score",
+                given="splits.test: 0",
+                allowed="at least one test subject, for pipelines that evaluate",
+                cure="set splits.test, or run --pipelines=preprocess alone",
             )
 
 

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 from lesionlab.data.layout import Layout
 from lesionlab.data.manipulation import ManipulationOptions
@@ -59,8 +59,9 @@ class AugmentationOptions(BaseModel):
 
     model_config = _STRICT
 
-    ratios: dict[str, float] = Field(
+    ratios: dict[str, PositiveFloat] = Field(
         {"real+25%": 0.5, "real+50%": 1.0},
+        min_length=1,
         description="synthetic slices as a multiple of the real training ones; CG-SAMR names them by a share of all",
     )
     manipulation: ManipulationOptions = ManipulationOptions()
@@ -140,6 +141,16 @@ class Parameters(BaseModel):
                     f"reference {self.reference!r} is not phantom.reference {self.phantom.reference!r}, on whose grid "
                     "the phantom's lesions and truth lie: set both alike"
                 )
+        if self.standardize.rule == "zscore_third" and self.slices.value_range[0] >= 0:
+            raise ValueError(
+                f"standardize.rule zscore_third centres the brain on 0, slices.value_range {self.slices.value_range} "
+                "would cut its darker half off: set slices.value_range to [-1, 1]"
+            )
+        protocols = ["real", *self.augmentation.ratios]
+        if self.statistics.reference not in protocols:
+            raise ValueError(
+                f"statistics.reference {self.statistics.reference!r} is no protocol: name one of {protocols}"
+            )
         return self
 
 

@@ -189,9 +189,11 @@ def test_one_subject_without_a_lesion_is_no_fault(root: Path) -> None:
     assert list(checked(root).table["lesion_ml"]) == pytest.approx([0, 0, 0.1, 0.1])
 
 
-def test_a_layout_without_masks_needs_no_lesion(root: Path) -> None:
+def test_a_layout_without_masks_has_to_be_meant(root: Path) -> None:
     plain = layout(lesion=None)
-    result = read_cohort(root, plain, ["T1w"], CLASSES)
+    with pytest.raises(InputError, match=r"layout names no lesion masks.*require_lesions: false"):
+        read_cohort(root, plain, ["T1w"], CLASSES)
+    result = read_cohort(root, plain, ["T1w"], CLASSES, CheckOptions(require_lesions=False))
     assert result.table["lesion_ml"].isna().all()
     assert result.lesions.empty
 

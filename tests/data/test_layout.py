@@ -23,12 +23,6 @@ def test_one_template_or_alternatives() -> None:
     assert layout.sequences["FLAIR"] == ("{subject}/a.nii", "{subject}/b.nii")
 
 
-def test_known_codes_are_background_classes_and_ignored_ones() -> None:
-    lesion = parse_layout(mapping()).lesion
-    assert lesion is not None
-    assert lesion.known_codes == (0, 1, 4, 9)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

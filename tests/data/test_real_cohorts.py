@@ -46,9 +46,11 @@ pytestmark = [
 ]
 
 
-def read(name: str, sequences: list[str], classes: list[str]) -> CheckedCohort:
+def read(name: str, sequences: list[str], classes: list[str], require_lesions: bool = True) -> CheckedCohort:
     layout = find_layout(BUILT_IN | USERS, name)
-    return read_cohort(SCANS / name, layout, sequences, classes, CheckOptions(workers=2))
+    return read_cohort(
+        SCANS / name, layout, sequences, classes, CheckOptions(require_lesions=require_lesions, workers=2)
+    )
 
 
 def test_brats2015() -> None:
@@ -61,7 +63,7 @@ def test_brats2015() -> None:
 
 
 def test_ms_raw() -> None:
-    result = read("ms_raw", ["T1w", "FLAIR"], ["lesion"])
+    result = read("ms_raw", ["T1w", "FLAIR"], ["lesion"], require_lesions=False)
     assert dict(zip(result.table["study"], result.table["visit"], strict=True)) == {
         "patient01": "study2",
         "patient04": "study1",

@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 
 from lesionlab.data.slice_rules import SliceRules, domain, select_planes
-from lesionlab.data.slices import label_map, plane, study_slices, to_image, unplane
+from lesionlab.data.slices import label_map, plane, study_slices, to_image
 from lesionlab.errors import InputError
 from lesionlab.imaging.volume import Volume
 
@@ -37,11 +35,6 @@ def test_plane_puts_anterior_on_top_and_the_right_side_on_the_left():
     assert picture[0, 0] == 1.0
     assert picture[-1, -1] == 2.0
     assert plane(data, 0).sum() == 0
-
-
-@given(hnp.arrays(np.int16, (3, 5, 2)))
-def test_unplane_inverts_plane(data):
-    np.testing.assert_array_equal(unplane(plane(data, 1)), data[:, :, 1])
 
 
 def test_label_map_clips_to_the_brain_and_counts():

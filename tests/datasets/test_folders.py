@@ -27,7 +27,6 @@ def test_what_saw_the_training_split_is_the_folds_own(dataset):
     assert folders.stage("atlas") == Path("data/x/fold1/03_primary/atlas")
     assert folders.features("slices") == Path("data/x/fold1/04_feature/slices")
     assert folders.model("cgsamr") == Path("data/x/fold1/06_models/cgsamr")
-    assert folders.output("scores") == Path("data/x/fold1/07_model_output/scores")
     assert folders.reporting == Path("data/x/fold1/08_reporting")
 
 

@@ -85,7 +85,7 @@ def test_a_background_of_minus_one_stays_minus_one(template, studies):
 def test_workers_change_nothing(studies):
     options = QUICK.model_copy(update={"iterations": 0})
     one = build_template(studies[:2], options).volumes["T1w"].data
-    two = build_template(studies[:2], options.model_copy(update={"workers": 2})).volumes["T1w"].data
+    two = build_template(studies[:2], options, workers=2).volumes["T1w"].data
     np.testing.assert_array_equal(one, two)
 
 

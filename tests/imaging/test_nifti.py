@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -77,6 +79,22 @@ def faulty(tmp_path, data, fault):
         save(path, data[..., 0])
     elif fault == "nan":
         save(path, np.where(data == 7, np.nan, data))
+    elif fault == "no memory":
+        header = nib.Nifti1Image(data, np.eye(4)).header
+        header["dim"][1:4] = 32767
+        path.write_bytes(gzip.compress(header.binaryblock + bytes(100)))
+    elif fault == "colour":
+        save(path, np.zeros((3, 4, 5), [("R", "u1"), ("G", "u1"), ("B", "u1")]))
+    elif fault == "complex":
+        save(path, data.astype(np.complex64))
+    elif fault == "affine":
+        image = nib.Nifti1Image(data, np.eye(4))
+        image.header["srow_y"] = np.nan
+        path.write_bytes(gzip.compress(image.header.binaryblock + bytes(4) + data.tobytes()))
+    elif fault == "flat":
+        image = nib.Nifti1Image(data, None)
+        image.set_sform(np.diag([2.0, 2.0, 0.0, 1.0]), 1)
+        nib.save(image, path)
     elif fault == "inf":
         save(path, np.where(data == 7, np.inf, data))
     else:
@@ -95,6 +113,11 @@ def faulty(tmp_path, data, fault):
         ("nan", "1 of 60 voxels"),
         ("inf", "1 of 60 voxels"),
         ("constant", "every voxel is 3"),
+        ("no memory", "cannot be read"),
+        ("colour", "no grey values"),
+        ("complex", "no grey values"),
+        ("affine", "does not say where the voxels lie"),
+        ("flat", "does not say where the voxels lie"),
     ],
 )
 def test_each_fault_is_told(tmp_path, data, fault, words):

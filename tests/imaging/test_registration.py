@@ -99,3 +99,17 @@ def test_rotation_angle(turn):
 def test_levels_of_unequal_number_are_refused():
     with pytest.raises(ValueError, match="iterations has 2, shrink has 3, smoothing_mm has 3"):
         CoregisterOptions(iterations=(100, 50))
+
+
+def test_a_brain_mask_follows_the_sequence_it_was_drawn_on(pair):
+    fixed, moving = pair
+    quick = CoregisterOptions(iterations=(5,), shrink=(4,), smoothing_mm=(4.0,))
+    scans = {"T1w": fixed, "FLAIR": moving}
+    lesion = moving.like((moving.data > 0).astype(np.uint8))
+    on_reference = fixed.like((fixed.data > 0).astype(np.uint8))
+    # On the reference's grid it stays as it is, though the lesion was drawn on FLAIR.
+    assert coregister(scans, "T1w", lesion, "FLAIR", quick, on_reference).brain is on_reference
+    assert same_grid(coregister(scans, "T1w", None, None, quick, lesion).brain, fixed)
+    nowhere = Volume(on_reference.data[1:], fixed.affine)
+    with pytest.raises(InputError, match="brain mask lies on the grid of no sequence.*T1w.*FLAIR"):
+        coregister(scans, "T1w", None, None, quick, nowhere)

@@ -101,3 +101,10 @@ def test_unusable_input_is_told():
         standardize(*study(UNIFORM), StandardizeOptions())
     with pytest.raises(InputError, match="no study"):
         fit_landmarks([], StandardizeOptions())
+
+
+def test_a_training_volume_that_is_constant_teaches_nothing_and_stops_no_other():
+    good, constant = study(UNIFORM), study(np.full(50, 3.0))
+    assert fit_landmarks([constant, good], StandardizeOptions()) == fit_landmarks([good], StandardizeOptions())
+    with pytest.raises(InputError, match="no study"):
+        fit_landmarks([constant], StandardizeOptions())

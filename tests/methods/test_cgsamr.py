@@ -45,6 +45,7 @@ def test_defaults_are_the_papers():
         1,
         1,
     )
+    assert weights.reconstruction == 0  # no term of Eq. 6
     assert (options.lambda_cm.high, options.lambda_cm.low, options.lambda_cm.threshold) == (0.1, 0.03, 0.7)
     assert (options.adam.rate, options.adam.betas) == (2e-4, (0.5, 0.999))
 
@@ -123,6 +124,20 @@ def test_a_weight_of_zero_leaves_a_term_out(small, task, batch):
     assert update.losses["G"] == pytest.approx(
         (losses["G/shape_consistency"] + losses["G/confidence"]).item(), rel=1e-5
     )
+
+
+def test_reconstruction_is_the_mean_absolute_difference(small, task, batch):
+    of_the_paper = ("adversarial", "feature_matching", "shape_consistency", "confidence")
+    weights = {**dict.fromkeys(of_the_paper, 0), "reconstruction": 10}
+    method = make_method("cgsamr", {**small, "weights": weights}, task)
+    with torch.no_grad():  # no weights at the branches' ends: every image is tanh(0) = 0
+        for branch in method.G.decoder.branches:
+            branch.head[1].weight.zero_()
+            branch.head[1].bias.zero_()
+    update = Updater(method)
+    losses = method.training_step(batch, update)
+    assert losses["G/reconstruction"].item() == pytest.approx(batch.images.abs().mean().item(), rel=1e-5)
+    assert update.losses["G"] == pytest.approx(10 * batch.images.abs().mean().item(), rel=1e-5)
 
 
 def test_an_undecided_discriminator_costs_what_equation_2_says(method, batch):

@@ -126,6 +126,7 @@ def test_p_values_pair_subjects_and_are_corrected_over_the_family():
                 scores("real", REAL),
                 # Another order of subjects, and one more who has no partner.
                 scores("real+25%", {"c": 0.9, "z": 0.0, "b": 0.4, "a": 0.2}),
+                scores("real+50%", REAL),
                 scores("real", REAL, "edema"),
                 scores("real+25%", REAL, "edema"),
                 scores("real", REAL, metric="hd95"),
@@ -135,10 +136,11 @@ def test_p_values_pair_subjects_and_are_corrected_over_the_family():
         reference={"protocol": "real"},
     )
     p = table.set_index(["metric", "class", "protocol"])["p_value"]
-    # Differences 0.1, 0.2, 0.3: p = 2/8; edema: no difference, p = 1. Holm over the two: 0.5 and 1.
+    # Differences 0.1, 0.2, 0.3: p = 2/8; no difference: p = 1. Holm over the two: 0.5 and 1.
     assert p["dice", "tumor", "real+25%"] == pytest.approx(0.5)
+    assert p["dice", "tumor", "real+50%"] == 1.0
+    # Another class or metric is another family.
     assert p["dice", "edema", "real+25%"] == 1.0
-    # Another metric is another family.
     assert p["hd95", "tumor", "real+25%"] == pytest.approx(0.25)
     assert p[:, :, "real"].isna().all()
 
@@ -160,6 +162,16 @@ def test_methods_against_a_named_method():
         reference={"method": "mean image"},
     )
     assert table["p_value"].tolist()[0] == pytest.approx(0.25)
+
+
+def test_what_stands_beside_the_reference_is_not_tested_against_it():
+    floors = [scores("floor", REAL, method=name) for name in ("atlas", "mean image")]
+    table = summarise(
+        pd.concat([scores("paired", MORE, method="cgsamr"), *floors]),
+        reference={"method": "atlas", "protocol": "floor"},
+    ).set_index("method")["p_value"]
+    # One comparison, so Holm changes nothing: 2/8.
+    assert table["cgsamr"] == pytest.approx(0.25) and np.isnan(table["atlas"]) and np.isnan(table["mean image"])
 
 
 def test_seeds_of_a_subject_are_averaged():

@@ -30,9 +30,9 @@ def test_psnr_by_hand():
 
 
 def test_ssim_of_flat_images_is_the_luminance_term():
-    # Both variances are 0, so SSIM = (2 a b + C1) / (a^2 + b^2 + C1) with C1 = (0.01 * 2)^2.
-    one, other = np.full((16, 16), 0.5), np.full((16, 16), 0.25)
-    expected = (2 * 0.125 + 4e-4) / (0.25 + 0.0625 + 4e-4)
+    # Both variances are 0, so SSIM = (2 a b + C1) / (a^2 + b^2 + C1) with C1 = 0.01^2, a and b on the scale of [0, 1].
+    one, other = np.full((16, 16), 0.0), np.full((16, 16), -0.5)
+    expected = (2 * 0.5 * 0.25 + 1e-4) / (0.25 + 0.0625 + 1e-4)
     assert ssim(one, other) == pytest.approx(expected)
     assert ssim(one, one) == pytest.approx(1.0)
 

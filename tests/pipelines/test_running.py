@@ -31,7 +31,7 @@ def work(level: float) -> StudyResult:
 def run(root: Path, jobs: dict[str, float], options: object = None, **run_options) -> list[str]:
     keys = {study: str(level) for study, level in jobs.items()}
     given = RunOptions(**{"workers": 1, **run_options})
-    return running.run(root, jobs, work, grid.make_grid, keys, options, given).studies()
+    return running.run(root, jobs, work, [grid.make_grid], keys, options, given).studies()
 
 
 def test_studies_are_processed_into_a_store(tmp_path):

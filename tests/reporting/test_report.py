@@ -201,6 +201,15 @@ def test_the_headline_claims_no_more_than_the_figures():
     assert "not compared" in wording.headline(None)
 
 
+def test_where_no_difference_could_stand_out_the_headline_says_that():
+    # Six patients: 2/64, twice for two protocols in a class, is 0.0625; one protocol alone could reach 0.03125.
+    two = differences(*(difference(0.3, 0.2, 0.4, 0.0625, 6, protocol=p) for p in ("real+25%", "real+50%")))
+    assert wording.attainable_p(two).tolist() == [0.0625, 0.0625]
+    assert wording.headline(two).startswith("Too few patients to tell: with 6 test patients")
+    one = differences(difference(0.0, -0.2, 0.4, 0.5, 6))
+    assert wording.headline(one).startswith("No clear effect: with 6 test patients")
+
+
 def test_few_patients_one_seed_and_a_phantom_are_limits():
     # Four patients: of 2^4 sign patterns two are the most extreme, 2 / 16 = 0.125.
     assert wording.smallest_p(4) == 0.125

@@ -18,8 +18,7 @@ from lesionlab.data.names import listed
 from lesionlab.data.workers import run_parallel
 from lesionlab.errors import InputError
 from lesionlab.imaging.nifti import read_header, read_volume
-
-_GRID_TOLERANCE_MM = 1e-2  # between the affines of two files that share a grid
+from lesionlab.imaging.volume import same_places
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +98,7 @@ def check_cohort(
     for study, reason in zip(quarantine["study"], quarantine["reason"], strict=True):
         _log.warning("cohort: %s is quarantined: %s", study, reason)
     lesions = _lesion_table({study: found[study].volumes for study in good["study"].unique()})
-    if layout.lesion is not None and options.require_lesions and not lesions["ml"].sum() > 0:
+    if options.require_lesions and not lesions["ml"].sum() > 0:
         raise _no_lesion(good, layout.lesion)
     total = lesions.groupby("study")["ml"].sum()
     table = CohortSchema.validate(good.assign(lesion_ml=good["study"].map(total).astype(float)))
@@ -162,7 +161,7 @@ def _check_grid(what: str, path: str, subject: str, grids: dict[str, Grid], cure
     """Raise where a mask shares the grid of none of the scans."""
     shape, affine = read_header(path, subject)
     for scan_shape, scan_affine in grids.values():
-        if shape == scan_shape and np.allclose(affine, scan_affine, atol=_GRID_TOLERANCE_MM):
+        if same_places(shape, affine, scan_shape, scan_affine):
             return
     raise InputError(
         f"the {what} lies on another grid",
@@ -185,12 +184,20 @@ def _lesion_table(volumes: dict[str, dict[str, float] | None]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["study", "lesion_class", "ml"]).astype({"ml": float})
 
 
-def _no_lesion(table: pd.DataFrame, lesion: LesionLayout) -> InputError:
+def _no_lesion(table: pd.DataFrame, lesion: LesionLayout | None) -> InputError:
+    if lesion is None:
+        return InputError(
+            "the layout names no lesion masks",
+            given="no entry `lesion`",
+            allowed="a `lesion` entry with file, drawn_on and codes",
+            cure="add it, or (healthy or unlabelled subjects, preprocessing alone) set `cohort.require_lesions: false`",
+        )
     masks = table.loc[table["lesion_path"] != "", "lesion_path"].unique()
     return InputError(
         "there is no lesion anywhere in the cohort",
         given=f"{table['study'].nunique()} studies, {len(masks)} lesion masks, all empty: {listed(masks, limit=3)}",
         allowed=f"at least one voxel with one of the codes {listed(sorted(lesion.codes))}",
-        cure="correct the layout's `lesion.file` or `lesion.codes`, or (healthy subjects) set `require_lesions: false`",
+        cure="correct the layout's `lesion.file` or `lesion.codes`, or (healthy subjects) set "
+        "`cohort.require_lesions: false`",
         file=masks[0] if len(masks) else None,
     )

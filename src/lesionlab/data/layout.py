@@ -63,11 +63,6 @@ class LesionLayout(BaseModel):
             raise ValueError(f"codes {wrong} are both a lesion class and background (0 and `ignore`)")
         return self
 
-    @property
-    def known_codes(self) -> tuple[int, ...]:
-        """Every code the file may hold, sorted."""
-        return tuple(sorted({BACKGROUND_CODE, *self.codes, *self.ignore}))
-
 
 class Layout(BaseModel):
     """A cohort's naming: templates relative to the cohort's root folder."""
@@ -100,7 +95,7 @@ def find_layout(layouts: Mapping[str, Layout | Mapping[str, Any]], name: str) ->
             "there is no layout of that name",
             given=name,
             allowed=listed(sorted(layouts)),
-            cure=f"{suggestion(name, layouts)}or write it under `layouts:` in conf/local/parameters_layouts.yml",
+            cure=f"{suggestion(name, layouts)}or write it under `layouts:` in conf/<your experiment>/parameters.yml",
         )
     found = layouts[name]
     return found if isinstance(found, Layout) else parse_layout(found, name)

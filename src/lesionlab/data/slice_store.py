@@ -23,11 +23,11 @@ import pandas as pd
 import pandera.pandas as pa
 
 from lesionlab.data.artifact import read_receipt, writing
+from lesionlab.data.cohort import SPLITS
 from lesionlab.data.slices import StudySlices
 from lesionlab.errors import InputError
 
 ARRAYS = ("images", "labels", "atlas", "tissues")
-SPLITS = ("train", "validation", "test")
 TABLE_FILE, ABOUT_FILE = "table.parquet", "store.json"
 
 SliceSchema = pa.DataFrameSchema(

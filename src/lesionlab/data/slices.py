@@ -51,11 +51,6 @@ def plane(data: np.ndarray, k: int) -> np.ndarray:
     return np.ascontiguousarray(data[::-1, ::-1, k].T)
 
 
-def unplane(picture: np.ndarray) -> np.ndarray:
-    """The inverse of `plane`: a picture ``(H, W)`` -> ``(X, Y)`` with RAS axes."""
-    return np.ascontiguousarray(picture.T[::-1, ::-1])
-
-
 def label_map(lesion: np.ndarray | None, brain: np.ndarray) -> tuple[np.ndarray, int]:
     """A label map and the number of lesion voxels that lay outside the brain and were dropped.
 

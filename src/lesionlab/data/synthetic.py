@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +12,6 @@ import pandas as pd
 from lesionlab.data.manipulation import Donor, ManipulationOptions, manipulate
 from lesionlab.data.slices import BACKGROUND, IMAGE_BACKGROUND, StudySlices, count_pixels
 from lesionlab.errors import InputError
-
-PROTOCOLS: Mapping[str, float] = {"real": 0.0, "real+25%": 0.5, "real+50%": 1.0}
-"""Synthetic slices over real ones: 540 + 1080 are called 25 %, 1080 + 1080 are called 50 % (CG-SAMR, Table II)."""
 
 REAL = "real"  # the protocol without synthetic slices
 TRAIN = "train"
@@ -52,7 +49,7 @@ def synthetic_plan(
         labels: ``(N, H, W)`` uint8 label maps of the whole store (`index` points into it); may be memory-mapped.
         classes: lesion classes in the order of their codes.
         options: see `ManipulationOptions`.
-        ratio: synthetic over real slices, see `PROTOCOLS`.
+        ratio: synthetic over real slices, 0.5 and 1.0 in the paper.
         seed: of the run; slice i of the plan depends on the seed, on i and on the table alone.
 
     Raises:

@@ -41,10 +41,6 @@ class Folders:
         """Checkpoints and curves of one training."""
         return self.results / "06_models" / name
 
-    def output(self, name: str) -> Path:
-        """What models put out."""
-        return self.results / "07_model_output" / name
-
     @property
     def reporting(self) -> Path:
         """Tables, figures and pages."""

@@ -73,14 +73,6 @@ def to_ants(volume: Volume) -> ANTsImage:
     )
 
 
-def from_ants(image: ANTsImage, dtype: type | np.dtype = np.float32) -> Volume:
-    """An ANTs image as volume, RAS geometry, same voxel order."""
-    lps = np.eye(4)
-    lps[:3, :3] = np.asarray(image.direction) * np.asarray(image.spacing)
-    lps[:3, 3] = image.origin
-    return Volume(image.numpy().astype(dtype), RAS_TO_LPS @ lps)
-
-
 def matrix_from_ants(path: str | Path | None) -> np.ndarray:
     """Read a linear transform file of ANTs as ``(4, 4)`` float64 in RAS mm: point of the fixed image -> moving image.
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from joblib import Parallel, delayed
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 from scipy import ndimage
 
 from lesionlab.errors import InputError
@@ -40,7 +40,6 @@ class AtlasOptions(BaseModel):
     average: Literal["mean", "median"] = Field("median", description="median: one study's lesion leaves no trace")
     sharpen: float = Field(0.25, ge=0, description="weight of the unsharp mask after averaging; 0: none")
     align: Literal["none", "rigid", "affine", "syn"] = Field("affine", description="template to a study")
-    workers: PositiveInt = Field(1, description="processes")
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class _Warped:
     correlation: float
 
 
-def build_template(studies: Sequence[Study], options: AtlasOptions) -> Template:
+def build_template(studies: Sequence[Study], options: AtlasOptions, workers: int = 1) -> Template:
     """Average the training studies in their mean shape, all sequences at once (Avants et al. 2010,
     doi:10.1016/j.neuroimage.2009.09.062).
 
@@ -91,6 +90,7 @@ def build_template(studies: Sequence[Study], options: AtlasOptions) -> Template:
         studies: stripped, standardized volumes, the same sequences in each, each study on its own grid. A volume's
             smallest value is its background.
         options: see :class:`AtlasOptions`.
+        workers: processes that the registrations of a round are spread over.
 
     Raises:
         InputError: there is no study, or a study lacks a sequence of the first one.
@@ -101,7 +101,7 @@ def build_template(studies: Sequence[Study], options: AtlasOptions) -> Template:
     template = _start(centred, names)
     qc = {"studies": float(len(studies))}
     starts: list[np.ndarray | None] = [None] * len(studies)
-    with Parallel(n_jobs=min(options.workers, len(studies)), max_nbytes=None) as parallel:
+    with Parallel(n_jobs=min(workers, len(studies)), max_nbytes=None) as parallel:
         for round_ in range(options.iterations + 1):
             warped = parallel(
                 delayed(_to_template)(template, study, metric, start, options)

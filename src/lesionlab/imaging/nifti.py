@@ -20,8 +20,20 @@ from lesionlab.imaging.volume import Volume
 SUFFIXES = (".nii.gz", ".nii")
 
 #: What reading a damaged file may raise, in the header or in the voxels.
-_UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile)
+#: (a damaged header may ask for more memory than there is).
+_UNREADABLE = (
+    ImageFileError,
+    HeaderDataError,
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    MemoryError,
+    zlib.error,
+    gzip.BadGzipFile,
+)
 
+_FLAT = 1e-6  # mm^3: a voxel this small is a fault of the header
 _GZIP_LEVEL = 3  # half the time of the default level for some per cent of size
 
 
@@ -42,6 +54,7 @@ def read_volume(path: Path | str, *, subject: str | None = None, dtype: Any = np
             values or one value only (for an integer dtype: is not whole, or does not fit the type).
     """
     image = _open(path, subject)
+    _check_kind(image, path, subject)
     try:
         data = np.asanyarray(image.dataobj)
     except _UNREADABLE as error:
@@ -97,9 +110,33 @@ def _open(path: Path | str, subject: str | None) -> Any:
             file=path,
         )
     try:
-        return nib.load(path)
+        image = nib.load(path)
     except _UNREADABLE as error:
         raise _unreadable(path, subject, error) from error
+    affine = np.asarray(image.affine)  # type: ignore[attr-defined]
+    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > _FLAT):
+        raise InputError(
+            "the header does not say where the voxels lie",
+            given=f"affine {affine.round(3).tolist()}",
+            allowed="a finite affine whose three axes span space",
+            cure="convert the scan again, or repair its sform and qform",
+            subject=subject,
+            file=path,
+        )
+    return image
+
+
+def _check_kind(image: Any, path: Path | str, subject: str | None) -> None:
+    kind = image.get_data_dtype()
+    if kind.fields is not None or np.issubdtype(kind, np.complexfloating):
+        raise InputError(
+            "the voxels are no grey values",
+            given=f"data type {kind}",
+            allowed="integer or floating-point voxels",
+            cure="convert colours to grey values, and complex scans to their magnitude",
+            subject=subject,
+            file=path,
+        )
 
 
 def _unreadable(path: Path | str, subject: str | None, error: BaseException) -> InputError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -85,9 +85,10 @@ def coregister(
         volumes: the scans, each on its own grid.
         reference: the sequence that stays as it is.
         lesion: integer labels on the grid of ``lesion_on``; they follow that sequence's transform.
-        lesion_on: the sequence the lesion (and the brain mask) was drawn on; None means the reference.
+        lesion_on: the sequence the lesion was drawn on; None means the reference.
         options: see :class:`CoregisterOptions`.
-        brain: a given brain mask on the grid of ``lesion_on``.
+        brain: a given brain mask on the grid of a sequence, whose transform it follows: of the reference if it has
+            that grid, else of ``lesion_on``, else of the first sequence that has it.
 
     Raises:
         InputError: the reference or ``lesion_on`` is no sequence of the study; the lesion or brain mask lies on
@@ -96,8 +97,8 @@ def coregister(
     drawn_on = lesion_on or reference
     for name in (reference, drawn_on):
         _check_known(name, volumes)
-    for mask, what in ((lesion, "lesion"), (brain, "brain")):
-        _check_on(mask, volumes[drawn_on], what, drawn_on)
+    _check_on(lesion, volumes[drawn_on], drawn_on)
+    brain_on = _sequence_of(brain, volumes, (reference, drawn_on))
     fixed, moved, transforms = volumes[reference], {}, {}
     qc: dict[str, float] = {}
     for name, volume in volumes.items():
@@ -111,12 +112,12 @@ def coregister(
             qc |= {f"{name}_{measure}": value for measure, value in _quality(fixed, volume, matrix, options).items()}
         transforms[name] = matrix
 
-    def follow(mask: Volume | None) -> Volume | None:
-        if mask is None or drawn_on == reference:
+    def follow(mask: Volume | None, sequence: str) -> Volume | None:
+        if mask is None or sequence == reference:
             return mask
-        return resample_like(mask, fixed, matrix=transforms[drawn_on], interpolation=options.label_interpolation)
+        return resample_like(mask, fixed, matrix=transforms[sequence], interpolation=options.label_interpolation)
 
-    return Coregistered(moved, follow(lesion), follow(brain), transforms, qc)
+    return Coregistered(moved, follow(lesion, drawn_on), follow(brain, brain_on), transforms, qc)
 
 
 def register(fixed: Volume, moving: Volume, options: CoregisterOptions) -> np.ndarray:
@@ -240,14 +241,29 @@ def _check_known(name: str, volumes: Mapping[str, Volume]) -> None:
         )
 
 
-def _check_on(mask: Volume | None, volume: Volume, what: str, sequence: str) -> None:
-    if mask is not None and not same_grid(mask, volume):
+def _check_on(lesion: Volume | None, volume: Volume, sequence: str) -> None:
+    if lesion is not None and not same_grid(lesion, volume):
         raise InputError(
-            f"the {what} mask lies on another grid than its sequence",
-            given=_describe(mask),
+            "the lesion mask lies on another grid than its sequence",
+            given=_describe(lesion),
             allowed=f"{_describe(volume)}, as {sequence} has",
             cure=f"draw or resample the mask on {sequence}, or name the sequence it was drawn on in the layout",
         )
+
+
+def _sequence_of(brain: Volume | None, volumes: Mapping[str, Volume], preferred: Sequence[str]) -> str:
+    """The sequence whose grid the brain mask shares."""
+    if brain is None:
+        return preferred[0]
+    for name in (*preferred, *volumes):
+        if same_grid(brain, volumes[name]):
+            return name
+    raise InputError(
+        "the brain mask lies on the grid of no sequence",
+        given=_describe(brain),
+        allowed=" or ".join(f"{_describe(volume)} ({name})" for name, volume in volumes.items()),
+        cure="draw or resample the mask on one of the sequences",
+    )
 
 
 def _check_grid(name: str, volume: Volume, reference: str, fixed: Volume) -> None:

@@ -63,20 +63,25 @@ def fit_landmarks(studies: Iterable[tuple[Volume, Volume]], options: Standardize
         studies: (volume, brain mask) of the training studies, one at a time in memory.
         options: see :class:`StandardizeOptions`.
 
+    A volume that is constant within its mask teaches nothing and is left out: its own standardization reports it.
+
     Raises:
-        InputError: there is no study, or a volume is constant within its mask.
+        InputError: there is no study to learn from.
     """
     low, high = options.scale
     mapped = []
     for volume, mask in studies:
-        marks = _percentiles(volume, mask, options.percentiles)
+        try:
+            marks = _percentiles(volume, mask, options.percentiles)
+        except InputError:
+            continue
         mapped.append(low + (high - low) * (marks - marks[0]) / (marks[-1] - marks[0]))
     if not mapped:
         raise InputError(
             "there is no study to learn intensity landmarks from",
-            given="0 training studies",
+            given="no training study whose volume varies within its brain mask",
             allowed="at least 1",
-            cure="correct the split, so that the training part holds a subject with this sequence",
+            cure="look at the training scans and their brain masks, or change the split",
         )
     values = np.mean(mapped, axis=0)
     return Landmarks(percentiles=options.percentiles, values=tuple(values.tolist()), studies=len(mapped))

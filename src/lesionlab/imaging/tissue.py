@@ -258,8 +258,10 @@ def _thinned(image: object, spacing_mm: float) -> Volume:
 
 
 def _in_mask(volume: Volume, inside: np.ndarray) -> Volume:
-    top = np.percentile(volume.data[inside], _TOP_PERCENTILE)
-    return volume.like(np.where(inside, np.minimum(volume.data, top), 0).astype(np.float32))
+    """The volume, 0 outside the brain and at least 0 inside (a centre of mass takes no negative weights)."""
+    values = volume.data[inside]
+    low, top = min(float(values.min()), 0.0), np.percentile(values, _TOP_PERCENTILE)
+    return volume.like(np.where(inside, np.minimum(volume.data, top) - low, 0).astype(np.float32))
 
 
 def _floored(share: np.ndarray) -> np.ndarray:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
+
+GRID_TOLERANCE_MM = 0.1  # between corners of grids that are one
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,20 @@ class Volume:
         return Volume(data, self.affine)
 
 
-def same_grid(one: Volume, other: Volume, tolerance_mm: float = 1e-2) -> bool:
-    """Whether two volumes have the same shape and, within the tolerance, the same affine."""
-    return one.shape == other.shape and bool(np.allclose(one.affine, other.affine, atol=tolerance_mm))
+def same_grid(one: Volume, other: Volume) -> bool:
+    """Whether two volumes have the same shape and their voxels lie at the same places, see :func:`same_places`."""
+    return same_places(one.shape, one.affine, other.shape, other.affine)
+
+
+def same_places(
+    shape: tuple[int, ...], affine: np.ndarray, other_shape: tuple[int, ...], other_affine: np.ndarray
+) -> bool:
+    """Whether two grids have the same shape and their corners lie within 0.1 mm of each other.
+
+    A rounded header moves the far corner by a hundredth of a millimetre; another voxel size moves it by millimetres.
+    """
+    if tuple(shape) != tuple(other_shape):
+        return False
+    corners = np.array([[*corner, 1.0] for corner in itertools.product(*((0, side - 1) for side in shape))])
+    apart = (corners @ (affine - other_affine).T)[:, :3]
+    return bool(np.linalg.norm(apart, axis=1).max() <= GRID_TOLERANCE_MM)

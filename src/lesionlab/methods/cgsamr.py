@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim import Optimizer
 
 from lesionlab.data.batches import Batch
@@ -73,6 +74,12 @@ class LossWeights(BaseModel):
     feature_matching: float = Field(5.0, ge=0)
     shape_consistency: float = Field(1.0, ge=0)
     confidence: float = Field(1.0, ge=0)
+    reconstruction: float = Field(
+        0.0,
+        ge=0,
+        description="of the mean absolute difference of the final images, which Eq. 6 has not: feature matching behind "
+        "norm layers anchors intensities only after many thousand steps",
+    )
 
 
 class CGSAMROptions(BaseModel):
@@ -162,6 +169,7 @@ class CGSAMR(Method):
         with frozen(self.D):
             losses |= self._against_discriminators(real, fake)
         losses |= self._consistency(labels, batch.images, made.images) | self._confidence(batch.images, made)
+        losses["G/reconstruction"] = functional.l1_loss(made.images, batch.images)
         losses["G/total"] = self._total(losses)
         update("G", losses["G/total"])
         return {name: value.detach() for name, value in losses.items()}

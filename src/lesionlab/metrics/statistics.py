@@ -11,7 +11,7 @@ CELL = ["method", "cohort", "protocol", "sequence", "class", "metric"]  # what m
 SCORE_COLUMNS = [*CELL, "subject", "value", "seed"]
 TABLE_COLUMNS = [*CELL, "mean", "std", "median", "ci_low", "ci_high", "n", "seed", "published", "p_value"]
 COMPARED = ["method", "protocol"]  # what may differ between a line and its reference line
-FAMILY = ["cohort", "metric"]  # p-values of a cohort and metric are corrected together
+FAMILY = ["cohort", "metric", "class"]  # p-values of these are corrected together
 LEVEL = 0.95
 RESAMPLES = 2000  # of the bootstrap
 EXACT_UP_TO = 12  # subjects: 2^12 sign patterns are enumerated, beyond that they are sampled
@@ -104,7 +104,8 @@ def summarise(
         scores: long form, columns `SCORE_COLUMNS`, one row per subject (and seed).
         reference: what every line is tested against, for example ``{"protocol": "real"}`` or
             ``{"method": "mean image"}``: the line with these values and otherwise the same method and protocol (where
-            no line has the same method, the only one that has these values). None: no tests.
+            no line has the same method, the only one that has these values). Lines that share one of the values are
+            not tested: they are the reference, or stand beside it, as one floor beside another. None: no tests.
         published: figures of the paper: some of the columns of a line, and `published`.
         seed: of bootstrap and permutations.
         resamples: of the bootstrap.
@@ -112,8 +113,7 @@ def summarise(
     Returns:
         Columns `TABLE_COLUMNS`. `std` (n - 1) and the interval are NaN for one subject, `published` where the paper
         has no figure. `p_value`: `paired_p_value` over the subjects of both lines, Holm-corrected over all lines of
-        the same cohort and metric; NaN for the reference itself, for fewer than two common subjects, and without
-        reference.
+        the same cohort, metric and class; NaN for what is not tested and for fewer than two common subjects.
 
     Raises:
         ValueError: a column is missing, or a value is not finite.
@@ -180,9 +180,9 @@ def _against_reference(
 def _reference_cell(
     cell: tuple[str, ...], cells: Mapping[tuple[str, ...], pd.Series], reference: Mapping[str, str]
 ) -> tuple[str, ...] | None:
-    """The cell to compare with; None where there is none, or where the cell is itself a reference."""
+    """The cell to compare with; None where there is none, or where the cell shares a value with the reference."""
     own = dict(zip(CELL, cell, strict=True))
-    if not reference or all(own[key] == value for key, value in reference.items()):
+    if not reference or any(own[key] == value for key, value in reference.items()):
         return None
     fixed = {key: value for key, value in own.items() if key not in COMPARED} | dict(reference)
     named = [dict(zip(CELL, c, strict=True)) for c in cells]

@@ -48,12 +48,13 @@ def psnr(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray | None = None
 def ssim(synthetic: np.ndarray, real: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Mean structural similarity of two pictures ``(H, W)`` in [-1, 1] (Wang et al. 2004, Gaussian window of 11).
 
-    Over the whole picture (but for half a window at its border), or, with a mask, over the mask's pixels.
+    Over the whole picture (but for half a window at its border), or, with a mask, over the mask's pixels. The pictures
+    are brought to [0, 1] first: the luminance term takes 0 for black, and would punish means around it without measure.
     """
     mean, values = structural_similarity(
-        np.asarray(synthetic, np.float64),
-        np.asarray(real, np.float64),
-        data_range=DATA_RANGE,
+        (np.asarray(synthetic, np.float64) + 1) / DATA_RANGE,
+        (np.asarray(real, np.float64) + 1) / DATA_RANGE,
+        data_range=1.0,
         gaussian_weights=True,
         sigma=SSIM_SIGMA,
         use_sample_covariance=False,

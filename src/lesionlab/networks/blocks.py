@@ -50,7 +50,19 @@ def up_block(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
 
 def image_head(inputs: int) -> nn.Sequential:
     """``(N, inputs, H, W)`` -> one image ``(N, 1, H, W)`` in [-1, 1]: reflect-pad 3, k7, tanh."""
-    return nn.Sequential(nn.ReflectionPad2d(STEM_PADDING), nn.Conv2d(inputs, 1, STEM_KERNEL), nn.Tanh())
+    return nn.Sequential(nn.ReflectionPad2d(STEM_PADDING), nn.Conv2d(inputs, 1, STEM_KERNEL), InFloat32(nn.Tanh()))
+
+
+class InFloat32(nn.Module):
+    """An activation taken in float32: in bfloat16 a sigmoid is exactly 1, and its gradient 0, from 6 on."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, any precision -> the same shape, float32."""
+        return self.activation(x.float())
 
 
 class ResidualBlock(nn.Module):

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lesionlab.networks.blocks import InFloat32
+
 MODULE_WIDTHS = (32, 16, 16, 1)
 MODULE_KERNELS = (1, 3, 3, 3)
 LEAK = 0.2
@@ -25,7 +27,7 @@ def image_module(inputs: int, end: nn.Module) -> nn.Sequential:
     for outputs, kernel in zip(MODULE_WIDTHS, MODULE_KERNELS, strict=True):
         layers += [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.LeakyReLU(LEAK, inplace=True)]
         inputs = outputs
-    return nn.Sequential(*layers[:-1], end)
+    return nn.Sequential(*layers[:-1], InFloat32(end))
 
 
 class GuidanceModule(nn.Module):
@@ -51,4 +53,4 @@ class GuidanceModule(nn.Module):
     def forward(self, features: Tensor) -> Guidance:
         """``(N, channels, h, w)`` -> image and confidence, each ``(N, 1, h, w)``."""
         image = self.synthesis(features)
-        return Guidance(image, self.confidence(torch.cat([features, image], dim=1)))
+        return Guidance(image, self.confidence(torch.cat([features, image.to(features.dtype)], dim=1)))

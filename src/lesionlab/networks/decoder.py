@@ -46,7 +46,8 @@ class Branch(nn.Module):
         """Latent ``(N, channels, H/2^n, W/2^n)`` -> image ``(N, 1, H, W)`` and what guided it."""
         features = self.before(latent)
         guidance = guide(features)
-        merged = torch.cat([features, guidance.image * guidance.confidence], dim=1)
+        weighted = (guidance.image * guidance.confidence).to(features.dtype)
+        merged = torch.cat([features, weighted], dim=1)
         return self.head(self.after(merged)), guidance
 
 
@@ -79,4 +80,4 @@ class StretchOutDecoder(nn.Module):
         parts = [branch(shared, self.guides[i % len(self.guides)]) for i, branch in enumerate(self.branches)]
         images, guidance = zip(*parts, strict=True)
         coarse, confidence = zip(*guidance, strict=True)
-        return Synthesis(*(torch.cat(tensors, dim=1).float() for tensors in (images, coarse, confidence)))
+        return Synthesis(*(torch.cat(tensors, dim=1) for tensors in (images, coarse, confidence)))

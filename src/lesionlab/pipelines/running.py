@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from lesionlab.data.stage import run_stage
 from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.parameters import RunOptions
 
+_LIBRARIES = ("antspyx", "SimpleITK", "deepbet", "scipy")  # those whose results stages keep
+
 
 def run(
     root: Path,
     jobs: Mapping[str, Any],
     work: Callable[[Any], StudyResult],
-    science: Callable[..., Any],
+    science: Sequence[Callable[..., Any]],
     fingerprints: Mapping[str, str],
     options: object,
     run_options: RunOptions,
@@ -33,7 +36,7 @@ def run(
         root: the stage's folder.
         jobs: study to what ``work`` takes.
         work: what the stage does to one study.
-        science: the function of the imaging room behind it; when its code changes, studies are computed anew.
+        science: the functions behind it; when their code, or a library's version, changes, studies are computed anew.
         fingerprints: study to a fingerprint of its inputs.
         options: the stage's options.
         run_options: workers, and whether failures are allowed.
@@ -45,7 +48,7 @@ def run(
         work,
         fingerprints=fingerprints,
         options=options,
-        code=fingerprint_of(inspect.getsource(work), code_of(science)),
+        code=fingerprint_of(inspect.getsource(work), code_of(*science), {name: version(name) for name in _LIBRARIES}),
         workers=run_options.processes,
         allow_failures=run_options.allow_failures,
         seed=seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lesionlab.metrics.statistics import bootstrap_ci
+from lesionlab.metrics.statistics import RESAMPLES, bootstrap_ci
 
 DIFFERENCE_COLUMNS = (
     "method",
@@ -20,7 +20,9 @@ DIFFERENCE_COLUMNS = (
 _LINE = ["method", "protocol", "class", "metric"]
 
 
-def differences(scores: pd.DataFrame, table: pd.DataFrame, *, baseline: str = "real", seed: int = 0) -> pd.DataFrame:
+def differences(
+    scores: pd.DataFrame, table: pd.DataFrame, *, baseline: str = "real", seed: int = 0, resamples: int = RESAMPLES
+) -> pd.DataFrame:
     """Mean difference to the baseline protocol with its bootstrap interval over patients.
 
     Args:
@@ -29,6 +31,7 @@ def differences(scores: pd.DataFrame, table: pd.DataFrame, *, baseline: str = "r
         table: the summary of the same scores; its p-values (paired, corrected) are taken over.
         baseline: the protocol compared with.
         seed: of the bootstrap.
+        resamples: of the bootstrap.
 
     Returns:
         Columns ``DIFFERENCE_COLUMNS``, one row per method, protocol other than the baseline, class and metric; ``n``
@@ -45,6 +48,6 @@ def differences(scores: pd.DataFrame, table: pd.DataFrame, *, baseline: str = "r
         if protocol == baseline or reference is None:
             continue
         change = (own - reference).dropna()
-        low, high = bootstrap_ci(change.to_numpy(), seed)
+        low, high = bootstrap_ci(change.to_numpy(), seed, resamples=resamples)
         rows.append((*line, float(change.mean()), low, high, p_values.get(line, float("nan")), len(change)))
     return pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))

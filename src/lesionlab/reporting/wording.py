@@ -31,7 +31,7 @@ GLOSSARY: Mapping[str, str] = {
     "bright means unsure.",
     "ci_low, ci_high": "Bounds of the 95 % bootstrap confidence interval of the mean, over patients.",
     "p_value": "Probability of a difference at least this large if there were none: a permutation test on paired "
-    "patients, corrected by Holm for the comparisons of the same cohort and measure.",
+    "patients, corrected by Holm for the comparisons of the same cohort, measure and class.",
     "published": "What the paper reports for the same quantity, on its own patients. Not comparable number by number: "
     "other people, scanners and lesions.",
 }
@@ -44,11 +44,13 @@ def headline(differences: pd.DataFrame | None, metric: str = "dice") -> str:
         return "The protocols were not compared: there is no difference to the baseline to show."
     better, worse = rows[rows.apply(is_clear, axis=1) & rows["difference"].gt(0)], _worse(rows)
     if better.empty and worse.empty:
-        return (
-            f"No clear effect: with {_patients(rows)}, adding synthetic slices changed Dice by "
-            f"{formats.signed(rows['difference'].min())} to {formats.signed(rows['difference'].max())}, "
-            "differences that chance alone could make."
+        change = (
+            f"with {_patients(rows)}, adding synthetic slices changed Dice by "
+            f"{formats.signed(rows['difference'].min())} to {formats.signed(rows['difference'].max())}"
         )
+        if attainable_p(rows).min() >= ALPHA:
+            return f"Too few patients to tell: {change}; no change, however large, could stand out from chance."
+        return f"No clear effect: {change}, differences that chance alone could make."
     parts = [f"helped {_names(better)}"] if not better.empty else []
     parts += [f"harmed {_names(worse)}"] if not worse.empty else []
     rest = len(rows) - len(better) - len(worse)
@@ -74,6 +76,12 @@ def smallest_p(patients: int) -> float:
     return min(1.0, 2.0 ** (1 - patients))
 
 
+def attainable_p(rows: pd.DataFrame) -> pd.Series:
+    """The smallest p that each comparison could have given, corrected for the protocols compared in its class."""
+    compared = rows.groupby("class")["protocol"].transform("size")
+    return (rows["n"].map(smallest_p) * compared).clip(upper=1.0)
+
+
 def limits(differences: pd.DataFrame | None, seeds: Sequence[str], cohort: str) -> list[str]:
     """What the figures cannot tell, as far as the figures themselves show it."""
     found = []
@@ -81,8 +89,8 @@ def limits(differences: pd.DataFrame | None, seeds: Sequence[str], cohort: str) 
     if not rows.empty and rows["n"].min() < FEW:
         patients = int(rows["n"].min())
         found.append(
-            f"{patients} test patients are few: one of them can move a mean, and a paired test cannot give a p "
-            f"below {smallest_p(patients):.3g} whatever the data."
+            f"{patients} test patients are few: one of them can move a mean, and a paired test, corrected for the "
+            f"protocols compared, cannot give a p below {attainable_p(rows).max():.3g} whatever the data."
         )
     if len(set(seeds)) == 1:
         found.append(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,6 +84,14 @@ def test_the_phantoms_scans_are_made_with_their_truth_and_only_once(folders):
     assert (store.root / "phantom-01" / "T1w.nii.gz").stat().st_mtime_ns == written
     provide_scans(folders, phantom, COARSE, ONE, 4)
     assert not np.array_equal(store.volume("phantom-01", "T1w").data, expected.scans["T1w"].data)
+
+
+def test_a_smaller_phantom_leaves_no_subject_of_a_larger_one(folders):
+    phantom = CohortOptions(name="phantom", layout="phantom", source="phantom")
+    root = Path(provide_scans(folders, phantom, COARSE.model_copy(update={"subjects": 2}), ONE, 0)["root"])
+    assert {path.name for path in root.iterdir() if path.is_dir()} == {"phantom-01", "phantom-02"}
+    provide_scans(folders, phantom, COARSE, ONE, 0)
+    assert {path.name for path in root.iterdir() if path.is_dir()} == {"phantom-01"}
 
 
 # --- studies ----------------------------------------------------------------------------------------------------------

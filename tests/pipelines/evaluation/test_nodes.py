@@ -218,5 +218,5 @@ def test_means_published_figures_and_the_comparison_with_real_slices_alone(table
 def test_synthesis_is_compared_with_the_atlas(tables):
     lines = tables["synthesis"].set_index("method")["p_value"]
     assert np.isnan(lines["atlas"])
-    # 2 / 16 for CG-SAMR, 1 for the mean image, which equals the atlas; Holm doubles the smaller of the two.
-    assert lines["cgsamr"] == pytest.approx(4 / 16) and lines["mean image"] == 1
+    # 2 of 16 sign patterns for CG-SAMR; a floor against a floor is no question anyone has.
+    assert lines["cgsamr"] == pytest.approx(2 / 16) and np.isnan(lines["mean image"])

@@ -18,13 +18,17 @@ def scores(subject: str, value: float, method: str, metric: str, protocol: str) 
     return {**cell, "metric": metric, "subject": subject, "value": value, "seed": 0}
 
 
-def write_fold(workspace: Path, fold: int, subject: str, value: float) -> None:
+STUDIES = pd.DataFrame({"subject": list("abc")})
+
+
+def write_fold(workspace: Path, fold: int, subject: str, value: float, settings: str = "{}") -> None:
     folder = workspace / f"fold{fold}" / "07_model_output"
     folder.mkdir(parents=True)
     drawn = pd.DataFrame([scores(subject, value, "cgsamr", "ssim", "paired")])
     found = pd.DataFrame([scores(subject, value / 2, "unet", "dice", "real")])
     drawn.to_parquet(folder / "synthesis_scores.parquet")
     found.to_parquet(folder / "segmentation_scores.parquet")
+    (folder / "settings.json").write_text(settings)
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def folders(tmp_path) -> Folders:
 def test_every_subject_is_tested_once(folders):
     for fold, (subject, value) in enumerate([("a", 0.2), ("b", 0.4), ("c", 0.9)]):
         write_fold(folders.workspace, fold, subject, value)
-    drawn, found = gather(folders)
+    drawn, found = gather(folders, STUDIES)
     assert dict(zip(drawn["subject"], drawn["value"], strict=True)) == {"a": 0.2, "b": 0.4, "c": 0.9}
     assert dict(zip(found["subject"], found["value"], strict=True)) == {"a": 0.1, "b": 0.2, "c": 0.45}
     synthesis, segmentation, augmentation = tabulate(drawn, found, [], StatisticsOptions(resamples=100), 0)
@@ -45,12 +49,28 @@ def test_every_subject_is_tested_once(folders):
 
 def test_without_folds_the_cure_is_told(folders):
     with pytest.raises(InputError, match=r"no folds to pool.*splits\.fold=0"):
-        gather(folders)
+        gather(folders, STUDIES)
 
 
 def test_a_subject_tested_in_two_folds_is_a_leftover_of_another_split(folders):
     write_fold(folders.workspace, 0, "a", 0.2)
     write_fold(folders.workspace, 1, "a", 0.4)
     with pytest.raises(InputError, match="tested in two folds") as error:
-        gather(folders)
+        gather(folders, STUDIES)
     assert "fold0" in error.value.given and "fold1" in error.value.given and "'a'" in error.value.given
+
+
+def test_folds_of_other_settings_are_not_pooled(folders):
+    write_fold(folders.workspace, 0, "a", 0.2)
+    write_fold(folders.workspace, 1, "b", 0.4, settings='{"parameters": "others"}')
+    with pytest.raises(InputError, match="different parameters or code.*fold0 against fold1"):
+        gather(folders, STUDIES)
+
+
+def test_a_subject_that_left_the_cohort_is_told_and_one_not_tested_too(folders, caplog):
+    write_fold(folders.workspace, 0, "a", 0.2)
+    gather(folders, STUDIES)
+    assert "2 of 3 subjects were tested in no fold: b, c" in caplog.text
+    write_fold(folders.workspace, 3, "z", 0.2)
+    with pytest.raises(InputError, match="not in the cohort.*'z'"):
+        gather(folders, STUDIES)

@@ -17,17 +17,19 @@ SPLIT = pd.DataFrame(
     {"subject": list("abcd"), "split": ["train", "train", "validation", "test"], "lesion_ml": [1.25, 30.0, 2.0, None]}
 )
 
+COHORT = pd.DataFrame({"path": range(20), "study": "a", "lesion_ml": float("nan")})
+
 
 @pytest.fixture
 def facts(new_slices):
     """Makes the facts of a run on slices of two training subjects, one for validation and one for testing."""
 
-    def make(split: pd.DataFrame = SPLIT, **changed) -> words.Facts:
+    def make(split: pd.DataFrame = SPLIT, change=bool, **changed) -> words.Facts:
         values = ExperimentConfigLoader(str(CONF), "base", **CONFIG_LOADER_ARGS)["parameters"]
         options = Parameters.model_validate(values | changed)
-        slices, synthetic = new_slices("slices"), new_slices("synthetic", manipulated)
+        slices, synthetic = new_slices("slices", change), new_slices("synthetic", manipulated)
         counts = nodes.protocol_counts(slices, options)
-        return words.Facts(options, pd.DataFrame({"path": range(20)}), split, slices, synthetic, counts)
+        return words.Facts(options, COHORT, split, slices, synthetic, counts)
 
     return make
 
@@ -54,9 +56,38 @@ def test_figures(facts):
 
 
 def test_figures_without_a_validation_subject(facts):
-    made = facts(SPLIT.replace({"split": {"validation": "train"}}))
+    def none(studies):
+        studies["c"].table["split"] = "train"
+
+    made = facts(SPLIT.replace({"split": {"validation": "train"}}), change=none)
     assert words.figures(made)["training / validation / test"] == "3 / 0 / 1"
     assert words.steps(made)
+
+
+def test_subjects_are_counted_that_gave_slices(facts):
+    # A fifth subject was to be tested, but failed on the way.
+    more = pd.concat([SPLIT, SPLIT.iloc[-1:].assign(subject="e")])
+    assert words.figures(facts(more))["training / validation / test"] == "2 / 1 / 1"
+
+
+def test_equal_epochs_are_not_told_as_equal_steps(facts):
+    assert "for equal numbers of steps" in words.summary(facts())
+    epochs = facts(unet_training={"unit": "epochs", "constant": 5, "decay": 5})
+    assert "equal numbers of epochs, so that more slices mean more steps" in words.summary(epochs)
+
+
+def test_leaving_one_out_is_not_told_as_drawn_at_random(facts):
+    assert "divided at random" in steps(facts())["Split"]
+    told = steps(facts(splits={"protocol": "leave_one_out"}))["Split"]
+    assert "One subject was left out" in told and "random" not in told
+
+
+def test_how_much_of_the_lesions_lies_in_the_slices(facts):
+    # Two visits of three test slices with 16 lesion pixels each, of 2 x 2 x 5 mm: 0.96 ml a visit, of 1.2 drawn.
+    cohort = pd.DataFrame({"study": ["d_1", "d_2"], "lesion_ml": [1.2, 1.2]})
+    assert "80% of the lesions' volume" in steps(facts()._replace(cohort=cohort))["Evaluation"]
+    unknown = cohort.assign(lesion_ml=float("nan"))
+    assert "volume" not in steps(facts()._replace(cohort=unknown))["Evaluation"]
 
 
 def test_the_summary_has_its_numbers(facts):
@@ -112,4 +143,5 @@ def test_scans_from_files_are_not_said_to_be_generated(facts):
 
 
 def test_every_floor_is_explained():
-    assert set(words.FLOORS) == {"mean image", "atlas", "all tumor", "all normal"}
+    assert set(words.floors(["edema", "tumor"])) == {"mean image", "atlas", "all tumor", "all normal"}
+    assert words.floors(["rim", "core"])["all core"] == "every brain pixel called core"

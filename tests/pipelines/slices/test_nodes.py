@@ -12,7 +12,9 @@ from lesionlab.data.slice_rules import SliceRules
 from lesionlab.data.stage import run_stage
 from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.datasets import Folders
+from lesionlab.errors import InputError
 from lesionlab.imaging.volume import Volume
+from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.slices.nodes import make_slices
 
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
@@ -60,8 +62,8 @@ def store(tmp_path):
 @pytest.fixture
 def cohort() -> pd.DataFrame:
     splits = {"a": "train", "b": "validation", "c": "test"}
-    rows = [(study, study[0], splits[study[0]], name) for study in LEVELS for name in ("T1w", "FLAIR")]
-    return pd.DataFrame(rows, columns=["study", "subject", "split", "sequence"])
+    rows = [(study, study[0], splits[study[0]], name, "mask") for study in LEVELS for name in ("T1w", "FLAIR")]
+    return pd.DataFrame(rows, columns=["study", "subject", "split", "sequence", "lesion_path"])
 
 
 @pytest.fixture
@@ -73,9 +75,16 @@ def stages(store) -> dict[str, SubjectStore]:
     }
 
 
-def cut(tmp_path: Path, cohort: pd.DataFrame, stages: dict[str, SubjectStore], rules: SliceRules = RULES):
-    folders = Folders(tmp_path / "shared", tmp_path / "fold")
-    return make_slices(cohort, **stages, folders=folders, rules=rules, sequences=["T1w"], lesion_classes=["edema"])
+def cut(tmp_path: Path, cohort: pd.DataFrame, stages: dict[str, SubjectStore], rules: SliceRules = RULES, allow=False):
+    return make_slices(
+        cohort,
+        **stages,
+        folders=Folders(tmp_path / "shared", tmp_path / "fold"),
+        rules=rules,
+        sequences=["T1w"],
+        lesion_classes=["edema"],
+        run_options=RunOptions(allow_failures=allow),
+    )
 
 
 def test_slices_know_their_subject_study_and_split(tmp_path, cohort, stages):
@@ -100,9 +109,29 @@ def test_what_the_slices_hold(tmp_path, cohort, stages):
     assert slices.table.set_index(["study", "plane"]).loc[("a", 1), "pixels_edema"] == 2
 
 
-def test_a_study_without_lesion_mask_has_no_lesion(tmp_path, cohort, stages):
-    slices = cut(tmp_path, cohort, stages)
-    assert set(slices.table.loc[slices.table["study"] == "c", "domain"]) == {"healthy"}
+def test_a_study_without_lesion_mask_among_labelled_ones_gives_no_slices(tmp_path, cohort, stages, caplog):
+    unlabelled = cohort.assign(lesion_path=cohort["lesion_path"].where(cohort["study"] != "c", ""))
+    slices = cut(tmp_path, unlabelled, stages)
+    assert list(slices.table["study"].unique()) == ["a", "b_1", "b_2"]
+    assert "c has no lesion mask" in caplog.text
+
+
+def test_where_no_study_has_a_lesion_mask_all_are_cut(tmp_path, cohort, stages):
+    assert len(cut(tmp_path, cohort.assign(lesion_path=""), stages)) == 12
+
+
+def test_a_study_that_cannot_be_cut_is_named_and_costs_no_other(tmp_path, cohort, stages, store):
+    def other_grid(level: float) -> StudyResult:
+        made = gridded_study(level)
+        thin = {name: Volume(each.data[..., :1], AFFINE) for name, each in made.volumes.items()}
+        return StudyResult(thin) if level == LEVELS["b_1"] else made
+
+    broken = stages | {"gridded": store("broken", other_grid)}
+    with pytest.raises(InputError, match=r"(?s)1 of 4:.*b_1: .*another grid.*allow_failures"):
+        cut(tmp_path, cohort, broken)
+    assert not (tmp_path / "fold/04_feature/slices").exists()
+    slices = cut(tmp_path, cohort, broken, allow=True)
+    assert list(slices.table["study"].unique()) == ["a", "b_2", "c"]
 
 
 def test_only_studies_that_passed_every_stage_are_cut(tmp_path, cohort, stages, store):

@@ -10,6 +10,7 @@ import torch
 
 from lesionlab.data.batches import Slices
 from lesionlab.datasets import Folders
+from lesionlab.errors import InputError
 from lesionlab.methods.cgsamr import CGSAMROptions
 from lesionlab.methods.registry import make_method
 from lesionlab.methods.unet import UNetOptions
@@ -141,6 +142,31 @@ def test_other_synthetic_slices_do_not_cost_the_segmenter_of_real_ones(new_slice
     after = changed(at.model("unet"))
     again = {name for name in before if after[name] != before[name]}
     assert "real/method.pt" not in again and {"real+25%/method.pt", "real+50%/method.pt"} <= again
+
+
+def test_a_seed_is_never_taken_for_the_trainings_own(new_slices, folders):
+    # Both runs have 1 for the training's seed; the first has it from the run, whose weights are others.
+    slices, at = new_slices(), folders("x")
+    first = weights(nodes.train_cgsamr(slices, at, CGSAMR, STEPS, 1))
+    again = nodes.train_cgsamr(slices, at, CGSAMR, STEPS.model_copy(update={"seed": 1}), 0)
+    assert not all(np.array_equal(a, b) for a, b in zip(first, weights(again), strict=True))
+
+
+def test_segmenters_of_protocols_no_longer_configured_are_gone(new_slices, folders):
+    slices, synthetic, at = new_slices(), new_slices("synthetic"), folders("x")
+    train_unets(slices, synthetic, at)
+    fewer = AugmentationOptions(ratios={"real+50%": 1.0})
+    assert list(nodes.train_unets(slices, synthetic, at, UNET, STEPS, fewer, 0)) == ["real", "real+50%"]
+
+
+def test_cgsamr_without_any_lesion_is_refused_before_it_trains(new_slices, folders):
+    def healthy(studies):
+        for study in studies.values():
+            study.labels[study.labels > 1] = 1
+            study.table["domain"] = "healthy"
+
+    with pytest.raises(InputError, match="no training slice holds a lesion.*6 training slices"):
+        train_cgsamr(new_slices(change=healthy), folders("x"))
 
 
 @pytest.mark.parametrize("change", ["seed", "options", "training"])

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from lesionlab.pipelines.evaluation import nodes
+from lesionlab.pipelines.evaluation import nodes, settings
 
 TABLES = ["synthesis_table", "segmentation_table", "augmentation_table"]
 
@@ -23,6 +23,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 "segmentation_scores",
                 name="score_segmentation",
             ),
+            node(settings.of_run, ["parameters"], "settings", name="note_settings"),
             node(
                 nodes.tabulate,
                 ["synthesis_scores", "segmentation_scores", "params:published", "params:statistics", "params:seed"],

@@ -2,43 +2,77 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from lesionlab.data.names import listed
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
 from lesionlab.pipelines.evaluation.nodes import tabulate
 
 __all__ = ["gather", "tabulate"]
 
+_SETTINGS, _SYNTHESIS, _SEGMENTATION = "settings.json", "synthesis_scores.parquet", "segmentation_scores.parquet"
 
-def gather(folders: Folders) -> tuple[pd.DataFrame, pd.DataFrame]:
+_log = logging.getLogger(__name__)
+
+
+def gather(folders: Folders, studies: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Synthesis and segmentation scores of all folds.
 
     Raises:
-        InputError: no fold has scores, or a subject was tested in two folds.
+        InputError: no fold has scores; folds were run with different settings; a subject was tested in two folds, or
+            is none of the cohort's any more.
     """
-    return _pooled(folders.workspace, "synthesis_scores"), _pooled(folders.workspace, "segmentation_scores")
-
-
-def _pooled(workspace: Path, name: str) -> pd.DataFrame:
-    files = sorted(workspace.glob(f"fold*/07_model_output/{name}.parquet"))
-    if not files:
+    outputs = {path.parts[-3]: path.parent for path in sorted(folders.workspace.glob(f"fold*/*/{_SEGMENTATION}"))}
+    if not outputs:
         raise InputError(
             "there are no folds to pool",
-            given=f"no {name} below {workspace}/fold*",
+            given=f"no {_SEGMENTATION} below {folders.workspace}/fold*",
             allowed="at least one fold that was run to its end",
             cure="run cgsamr_augment_eval with --params=splits.fold=0, 1, ... first (make folds does it)",
         )
-    parts = {file.parts[-3]: pd.read_parquet(file) for file in files}
-    tested = pd.concat([part[["subject"]].drop_duplicates().assign(fold=fold) for fold, part in parts.items()])
-    twice = tested[tested["subject"].duplicated(keep=False)]
-    if len(twice):
+    _check_settings(outputs)
+    tested = {fold: pd.read_parquet(path / _SEGMENTATION)["subject"].unique() for fold, path in outputs.items()}
+    _check_subjects(tested, set(studies["subject"]), folders.workspace)
+    synthesis, segmentation = (
+        pd.concat([pd.read_parquet(path / name) for path in outputs.values()], ignore_index=True)
+        for name in (_SYNTHESIS, _SEGMENTATION)
+    )
+    return synthesis, segmentation
+
+
+def _check_settings(outputs: Mapping[str, Path]) -> None:
+    """Refuse folds that were run with different parameters or code."""
+    noted = {fold: path / _SETTINGS for fold, path in outputs.items()}
+    found = {fold: path.read_text(encoding="utf-8") if path.exists() else "unknown" for fold, path in noted.items()}
+    if len(set(found.values())) > 1:
+        groups = {text: [fold for fold in found if found[fold] == text] for text in found.values()}
         raise InputError(
-            "a subject was tested in two folds",
-            given=twice.to_dict("records"),
-            allowed="each subject in one fold",
+            "the folds were run with different parameters or code",
+            given=" against ".join(", ".join(folds) for folds in groups.values()),
+            allowed="folds of one experiment, unchanged",
+            cure="run the older folds again (make folds does all of them)",
+        )
+
+
+def _check_subjects(tested: Mapping[str, np.ndarray], cohort: set[str], workspace: Path) -> None:
+    """Refuse subjects tested twice or gone from the cohort; tell those not tested."""
+    table = pd.DataFrame(
+        [(subject, fold) for fold, own in tested.items() for subject in own], columns=["subject", "fold"]
+    )
+    wrong = table[table["subject"].duplicated(keep=False) | ~table["subject"].isin(cohort)]
+    if len(wrong):
+        raise InputError(
+            "a subject was tested in two folds, or is not in the cohort",
+            given=wrong.to_dict("records"),
+            allowed="each subject of the cohort in one fold",
             cure=f"remove the folds of an older split below {workspace} and run them again",
         )
-    return pd.concat(parts.values(), ignore_index=True)
+    missing = sorted(cohort - set(table["subject"]))
+    if missing:
+        _log.warning("pooled: %d of %d subjects were tested in no fold: %s", len(missing), len(cohort), listed(missing))

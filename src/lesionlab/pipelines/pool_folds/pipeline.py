@@ -9,7 +9,12 @@ def create_pipeline(**_: object) -> Pipeline:
     """Every subject is tested in one fold; here their scores meet."""
     return pipeline(
         [
-            node(nodes.gather, ["folders"], ["pooled_synthesis_scores", "pooled_segmentation_scores"], name="gather"),
+            node(
+                nodes.gather,
+                ["folders", "studies"],
+                ["pooled_synthesis_scores", "pooled_segmentation_scores"],
+                name="gather",
+            ),
             node(
                 nodes.tabulate,
                 [

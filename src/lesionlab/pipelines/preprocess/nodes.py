@@ -9,6 +9,7 @@ import pandas as pd
 
 from lesionlab.data.fingerprints import fingerprint_of, study_fingerprints
 from lesionlab.data.layout import find_layout
+from lesionlab.data.lesions import read_lesion
 from lesionlab.data.subject_store import SubjectStore
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
@@ -18,6 +19,7 @@ from lesionlab.imaging.atlas import AtlasOptions
 from lesionlab.imaging.bias import BiasOptions
 from lesionlab.imaging.brain import BrainOptions
 from lesionlab.imaging.grid import GridOptions
+from lesionlab.imaging.nifti import read_volume
 from lesionlab.imaging.registration import CoregisterOptions
 from lesionlab.imaging.standardize import StandardizeOptions, fit_landmarks
 from lesionlab.imaging.tissue import TissueOptions
@@ -50,7 +52,7 @@ def coregister(
         folders.shared_stage("coregister"),
         jobs,
         stages.coregister_study,
-        registration.coregister,
+        [registration.coregister, read_lesion, read_volume],
         inputs,
         key,
         run_options,
@@ -63,14 +65,16 @@ def extract_brain(
     """Brain masks, and sequences without skull."""
     jobs, inputs = _jobs(source, options), source.fingerprints()
     return run(
-        folders.shared_stage("brain"), jobs, stages.brain_study, brain.extract_brain, inputs, options, run_options
+        folders.shared_stage("brain"), jobs, stages.brain_study, [brain.extract_brain], inputs, options, run_options
     )
 
 
 def correct_bias(source: SubjectStore, folders: Folders, options: BiasOptions, run_options: RunOptions) -> SubjectStore:
     """Sequences without bias field."""
     jobs, inputs = _jobs(source, options), source.fingerprints()
-    return run(folders.shared_stage("bias"), jobs, stages.bias_study, bias.correct_study, inputs, options, run_options)
+    return run(
+        folders.shared_stage("bias"), jobs, stages.bias_study, [bias.correct_study], inputs, options, run_options
+    )
 
 
 def standardize(
@@ -87,7 +91,7 @@ def standardize(
         folders.stage("standardize"),
         jobs,
         stages.standardize_study,
-        standardizing.standardize,
+        [standardizing.standardize],
         inputs,
         options,
         run_options,
@@ -97,7 +101,9 @@ def standardize(
 def to_grid(source: SubjectStore, folders: Folders, options: GridOptions, run_options: RunOptions) -> SubjectStore:
     """All volumes on one in-plane grid."""
     jobs, inputs = _jobs(source, options), source.fingerprints()
-    return run(folders.stage("grid"), jobs, stages.grid_study, grid.make_grid, inputs, options, run_options)
+    return run(
+        folders.stage("grid"), jobs, stages.grid_study, [grid.make_grid, brain.apply_mask], inputs, options, run_options
+    )
 
 
 def build_atlas(
@@ -110,7 +116,7 @@ def build_atlas(
     inputs = {stages.TEMPLATE: _key(source, training)}
     # One job that spreads its registrations over the workers itself.
     alone = run_options.model_copy(update={"workers": 1})
-    return run(folders.stage("template"), jobs, stages.template_study, atlas.build_template, inputs, options, alone)
+    return run(folders.stage("template"), jobs, stages.template_study, [atlas.build_template], inputs, options, alone)
 
 
 def align_atlas(
@@ -120,7 +126,7 @@ def align_atlas(
     jobs = _jobs(source, options, {"template": template})
     own = template.fingerprints()
     inputs = {study: fingerprint_of(key, own) for study, key in source.fingerprints().items()}
-    return run(folders.stage("atlas"), jobs, stages.atlas_study, atlas.align_template, inputs, options, run_options)
+    return run(folders.stage("atlas"), jobs, stages.atlas_study, [atlas.align_template], inputs, options, run_options)
 
 
 def segment_tissues(
@@ -129,7 +135,7 @@ def segment_tissues(
     """Tissue probabilities of each study."""
     jobs, inputs = _jobs(source, options), source.fingerprints()
     return run(
-        folders.stage("tissues"), jobs, stages.tissue_study, tissue.segment_tissues, inputs, options, run_options
+        folders.stage("tissues"), jobs, stages.tissue_study, [tissue.segment_tissues], inputs, options, run_options
     )
 
 

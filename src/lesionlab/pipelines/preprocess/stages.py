@@ -145,7 +145,7 @@ def template_study(job: TemplateJob) -> StudyResult:
     if not job.options.enabled:
         return StudyResult()
     images = [sequences(job.source, study) for study in job.studies]
-    template = build_template(images, job.options.model_copy(update={"workers": job.workers}))
+    template = build_template(images, job.options, job.workers)
     return StudyResult(template.volumes, template.qc, {"studies": list(job.studies)})
 
 

@@ -14,11 +14,11 @@ import pandas as pd
 from lesionlab.data.subject_store import SubjectStore
 from lesionlab.imaging.nifti import read_volume
 from lesionlab.imaging.resample import resample_like
+from lesionlab.imaging.tissue import TISSUES
 from lesionlab.imaging.volume import Volume
 from lesionlab.metrics import truth as measure
 from lesionlab.pipelines.preprocess.stages import BRAIN, FIELD, sequences
 
-TISSUES = ("CSF", "GM", "WM")
 COHORT = "all"  # the "subject" of a measure that compares subjects with one another
 LESION_LABEL = 2
 

@@ -45,7 +45,10 @@ def make_report(
     options = Parameters.model_validate(parameters)
     counts = protocol_counts(slices, options)
     trained = segmentation_scores[segmentation_scores["protocol"] != FLOOR]
-    change = differences(trained, augmentation_table, baseline=options.statistics.reference, seed=options.seed)
+    chosen = options.statistics
+    change = differences(
+        trained, augmentation_table, baseline=chosen.reference, seed=options.seed, resamples=chosen.resamples
+    )
     facts = words.Facts(options, cohort, split_record, slices, synthetic, counts)
     content = ReportContent(
         title=f"CG-SAMR on {options.cohort.name}: what synthetic lesions did to segmentation",
@@ -62,12 +65,14 @@ def make_report(
         split=words.split_table(facts),
         differences=change,
         cohort_pictures=pictures.of_cohort(slices),
-        result_pictures=pictures.of_results(trained, segmentation_table, change, counts, options.lesion_classes)
+        result_pictures=pictures.of_results(
+            trained, segmentation_table, change, counts, options.lesion_classes, chosen.reference
+        )
         + pictures.of_segmentations(slices, unets),
         synthesis_pictures=pictures.of_synthesis(slices, synthetic, cgsamr, synthesis_table),
         training_pictures=pictures.of_training(cgsamr, unets),
         moments=pictures.of_moments(slices, cgsamr),
-        floors=words.FLOORS,
+        floors=words.floors(options.lesion_classes),
         truth=truth,
         truth_notes=words.TRUTH_NOTES,
         qc=QCSummary(qc_summary["studies"], tuple(qc_summary["outliers"]), qc_summary["failed"]),

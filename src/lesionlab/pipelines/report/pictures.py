@@ -12,7 +12,7 @@ from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import FIRST_LESION
 from lesionlab.methods.cgsamr import CGSAMR
 from lesionlab.pipelines.evaluation.nodes import FLOOR, test_subjects
-from lesionlab.pipelines.training.nodes import preview_of, segment
+from lesionlab.pipelines.training.nodes import preview_of, preview_split, segment
 from lesionlab.reporting import charts, curves, panels
 from lesionlab.reporting.content import Picture
 from lesionlab.training.runs import TrainingRun, TrainingRuns
@@ -39,16 +39,17 @@ def of_results(
     differences: pd.DataFrame,
     counts: Mapping[str, tuple[int, int]],
     classes: list[str],
+    baseline: str,
 ) -> list[Picture]:
-    """Every test subject's Dice by protocol, and the differences to real slices alone."""
+    """Every test subject's Dice by protocol, and the differences to the baseline protocol."""
     floors = segmentation_table[(segmentation_table["protocol"] == FLOOR) & (segmentation_table["metric"] == "dice")]
     lines = {str(name): dict(zip(rows["class"], rows["mean"], strict=True)) for name, rows in floors.groupby("method")}
     protocols = [protocol for protocol in counts if protocol in set(scores["protocol"])]
     drawn = charts.scores_by_protocol(scores, classes=classes, protocols=protocols, counts=counts, floors=lines)
     found = [Picture(drawn, "Dice of every test subject", "A line joins one subject's scores; dashed: floors.")]
     if (differences["metric"] == "dice").any():
-        change = charts.differences_plot(differences[differences["class"].isin(classes)])
-        found.append(Picture(change, "Difference to real slices alone", "Mean over test subjects, 95 % interval."))
+        change = charts.differences_plot(differences[differences["class"].isin(classes)], baseline=baseline)
+        found.append(Picture(change, f"Difference to “{baseline}”", "Mean over test subjects, 95 % interval."))
     return found
 
 
@@ -110,13 +111,15 @@ def of_training(cgsamr: TrainingRun, unets: TrainingRuns) -> list[Picture]:
     found = [Picture(curves.training_curves(cgsamr.history()), "CG-SAMR's training", "Each loss by step.")]
     for protocol in unets:
         drawn = curves.training_curves(unets[protocol].history())
-        found.append(Picture(drawn, f"U-Net's training, {protocol}", "Losses, and Dice of the validation slices."))
+        told = "Losses by step, and Dice of the validation slices where there are any."
+        found.append(Picture(drawn, f"U-Net's training, {protocol}", told))
     return found
 
 
 def of_moments(slices: SliceStore, cgsamr: TrainingRun) -> Picture:
-    """What CG-SAMR drew early, midway and at its end, for slices it was not trained on."""
+    """What CG-SAMR drew early, midway and at its end, for slices it was not trained on where there are such."""
     moments, preview = cgsamr.moments(), preview_of(slices)
+    shown = {"validation": "Validation slices", "train": "Training slices (there is no validation subject)"}
     data = panels.moments_panel(
         {f"step {step}": pictures["synthetic"].astype(np.float32) for step, pictures in moments.items()},
         preview.images.numpy(),
@@ -125,7 +128,8 @@ def of_moments(slices: SliceStore, cgsamr: TrainingRun) -> Picture:
         slices.sequences,
         slices.classes,
     )
-    return Picture(data, "CG-SAMR at three moments", "Validation slices, early, midway and at the end of training.")
+    told = f"{shown[preview_split(slices)]}, early, midway and at the end of training."
+    return Picture(data, "CG-SAMR at three moments", told)
 
 
 def _shown_test_slices(slices: SliceStore) -> list[int]:

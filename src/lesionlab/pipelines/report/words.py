@@ -9,16 +9,11 @@ import pandas as pd
 
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.parameters import Parameters
-from lesionlab.pipelines.evaluation.nodes import ATLAS, MEAN_IMAGE, NORMAL_FLOOR, TUMOR_FLOOR
+from lesionlab.pipelines.evaluation.nodes import ATLAS, MEAN_IMAGE, NORMAL_FLOOR, lesion_floor
 from lesionlab.reporting.content import Step
 from lesionlab.training.options import TrainingOptions
 
-FLOORS: Mapping[str, str] = {
-    MEAN_IMAGE: "the mean of all training slices, whatever the label map says",
-    ATLAS: "the atlas aligned with the subject, without any lesion",
-    TUMOR_FLOOR: "every brain pixel called tumor",
-    NORMAL_FLOOR: "no lesion found anywhere",
-}
+MM3_PER_ML = 1000.0
 TRUTH_NOTES: Mapping[str, str] = {
     "tre": "target registration error over the brain: where the found transform sends a point, against its true place",
     "log_field_correlation": "correlation of the logarithms of found and true bias field inside the brain",
@@ -38,6 +33,16 @@ REFERENCES = (
 )
 
 
+def floors(classes: list[str]) -> dict[str, str]:
+    """What each floor is."""
+    return {
+        MEAN_IMAGE: "the mean of all training slices, whatever the label map says",
+        ATLAS: "the atlas aligned with the subject, without any lesion",
+        lesion_floor(classes): f"every brain pixel called {classes[-1]}",
+        NORMAL_FLOOR: "no lesion found anywhere",
+    }
+
+
 class Facts(NamedTuple):
     """What the sentences are made of."""
 
@@ -50,8 +55,8 @@ class Facts(NamedTuple):
 
     @property
     def subjects(self) -> pd.Series:
-        """Number of subjects by split."""
-        return self.split.groupby("split")["subject"].nunique()
+        """Number of subjects by split, of those that gave slices."""
+        return self.slices.table.groupby("split")["subject"].nunique()
 
 
 def summary(facts: Facts) -> str:
@@ -61,8 +66,14 @@ def summary(facts: Facts) -> str:
         f"Does a segmenter get better when synthetic lesions are added to its training slices? CG-SAMR learnt to draw "
         f"{len(facts.options.sequences)} MR sequences from label maps and an atlas, on the slices of {number['train']} "
         "subjects. It then drew new slices for manipulated lesions of those same subjects. A U-Net was trained with "
-        f"and without them, for equal numbers of steps, and tested on {_subjects(number['test'])} it had never seen."
+        f"and without them, {_for_how_long(facts)}, and tested on {_subjects(number['test'])} it had never seen."
     )
+
+
+def _for_how_long(facts: Facts) -> str:
+    if facts.options.unet_training.unit == "steps":
+        return "for equal numbers of steps"
+    return "for equal numbers of epochs, so that more slices mean more steps"
 
 
 def _subjects(count: int) -> str:
@@ -122,7 +133,7 @@ def _preparation(facts: Facts) -> list[Step]:
         ),
         Step(
             "Split",
-            "Subjects were divided at random, balanced by lesion volume. Everything below that learns "
+            f"{_how_divided(options)} Everything below that learns "
             f"(intensity scale, atlas, networks) saw the {number['train']} training subjects only.",
             f"{number['train']} + {number.get('validation', 0)} + {number['test']}",
         ),
@@ -160,6 +171,22 @@ def _preparation(facts: Facts) -> list[Step]:
     return [*steps, Step("Slices", "Axial planes with their label maps were cut.", f"{len(facts.slices)} slices")]
 
 
+def _how_divided(options: Parameters) -> str:
+    if options.splits.protocol == "leave_one_out":
+        return "One subject was left out to be tested on; each fold leaves out another."
+    return "Subjects were divided at random, balanced by lesion volume."
+
+
+def _share_in_slices(facts: Facts) -> str:
+    """How much of the test subjects' lesions lies in the planes that were cut, as their masks have it."""
+    table = facts.slices.table
+    own, known = table[table["split"] == "test"], facts.cohort.drop_duplicates("study").set_index("study")["lesion_ml"]
+    pixels = own[[column for column in own if str(column).startswith("pixels_")]].sum(axis=1)
+    cut = float((pixels * own[["spacing_x", "spacing_y", "spacing_z"]].prod(axis=1)).sum()) / MM3_PER_ML
+    drawn = float(known.reindex(own["study"].unique()).sum())
+    return f", which hold {min(cut / drawn, 1):.0%} of the lesions' volume" if drawn else ""
+
+
 def _learning(facts: Facts) -> list[Step]:
     options = facts.options
     kinds = facts.synthetic.table["manipulation"].value_counts()
@@ -178,13 +205,13 @@ def _learning(facts: Facts) -> list[Step]:
         ),
         Step(
             "U-Net",
-            f"One segmenter per protocol ({', '.join(facts.counts)}), all for the same number of steps from the "
-            "same start.",
+            f"One segmenter per protocol ({', '.join(facts.counts)}), {_for_how_long(facts)}, all from the same start.",
             _length(options.unet_training),
         ),
         Step(
             "Evaluation",
-            "Every test subject was scored once by each segmenter, in three dimensions.",
+            "Every test subject was scored once by each segmenter, in three dimensions, over the planes that were cut"
+            f"{_share_in_slices(facts)}.",
             f"{facts.subjects['test']} subjects",
         ),
     ]

@@ -14,6 +14,8 @@ from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import StudySlices, study_slices
 from lesionlab.data.subject_store import SubjectStore
 from lesionlab.datasets.folders import Folders
+from lesionlab.errors import InputError
+from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.preprocess.stages import BRAIN, LESION, sequences
 from lesionlab.pipelines.running import code_of
 
@@ -29,21 +31,57 @@ def make_slices(
     rules: SliceRules,
     sequences: list[str],
     lesion_classes: list[str],
+    run_options: RunOptions,
 ) -> SliceStore:
-    """The slices of every study that passed all stages."""
+    """The slices of every study that passed all stages.
+
+    Raises:
+        InputError: studies could not be cut and that is not allowed, or none could.
+    """
     root = folders.features("slices")
-    studies = [study for study in gridded.studies() if study in set(atlases.studies()) & set(tissues.studies())]
+    done = set(gridded.studies()) & set(atlases.studies()) & set(tissues.studies())
+    studies = labelled(cohort[cohort["study"].isin(done)])
     about = cohort.drop_duplicates("study").set_index("study").loc[studies, ["subject", "split"]]
     stores = [store.fingerprints() for store in (gridded, atlases, tissues)]
     code = code_of(study_slices, SliceStore)
-    key = fingerprint_of(stores, about.reset_index(), rules, sequences, lesion_classes, code)
+    decisive = (about.reset_index(), rules, sequences, lesion_classes, run_options.allow_failures)
+    key = fingerprint_of(stores, decisive, code)
     if is_current(root, key):
         _log.info("slices: unchanged")
         return SliceStore(root)
+    failed: dict[str, str] = {}
     with writing(root, key) as aside:
-        parts = _parts(about, gridded, atlases, tissues, rules, sequences, lesion_classes)
+        parts = _parts(about, gridded, atlases, tissues, rules, sequences, lesion_classes, failed)
         SliceStore.write(aside, parts, sequences, lesion_classes)
+        _report(failed, len(about), run_options.allow_failures)
     return SliceStore(root)
+
+
+def labelled(cohort: pd.DataFrame) -> list[str]:
+    """The studies to make slices of, sorted: all of them where none has a lesion mask, else those that have one.
+
+    Without its mask a lesion would pass for normal brain, in training and in the scores.
+    """
+    studies = cohort.drop_duplicates("study").sort_values("study")
+    has_mask = studies["lesion_path"] != ""
+    if not has_mask.any():
+        return studies["study"].tolist()
+    for study in studies.loc[~has_mask, "study"]:
+        _log.warning("slices: %s has no lesion mask and gives none", study)
+    return studies.loc[has_mask, "study"].tolist()
+
+
+def _report(failed: dict[str, str], count: int, allowed: bool) -> None:
+    for study, reason in failed.items():
+        _log.error("slices: study %s failed: %s", study, reason)
+    if failed and (not allowed or len(failed) == count):
+        reasons = "".join(f"\n  {study}: {reason}" for study, reason in failed.items())
+        raise InputError(
+            "studies could not be cut into slices",
+            given=f"{len(failed)} of {count}:{reasons}\n",
+            allowed="none, or some with run.allow_failures: true",
+            cure="mend what each reason says, change the rules under `slices`, or leave the studies out",
+        )
 
 
 def _parts(
@@ -54,21 +92,25 @@ def _parts(
     rules: SliceRules,
     names: list[str],
     lesion_classes: list[str],
+    failed: dict[str, str],
 ) -> Iterator[StudySlices]:
-    """Study by study, one in memory at a time."""
+    """Study by study, one in memory at a time; a study that cannot be cut is noted in ``failed``."""
     for study, row in about.iterrows():
         key = str(study)
         lesion = gridded.volume(key, LESION) if LESION in gridded.names(key) else None
-        yield study_slices(
-            sequences(gridded, key),
-            lesion,
-            gridded.volume(key, BRAIN),
-            atlases.volumes(key),
-            tissues.volumes(key),
-            rules,
-            names,
-            lesion_classes,
-            subject=row["subject"],
-            study=key,
-            split=row["split"],
-        )
+        try:
+            yield study_slices(
+                sequences(gridded, key),
+                lesion,
+                gridded.volume(key, BRAIN),
+                atlases.volumes(key),
+                tissues.volumes(key),
+                rules,
+                names,
+                lesion_classes,
+                subject=row["subject"],
+                study=key,
+                split=row["split"],
+            )
+        except InputError as error:
+            failed[key] = str(error)

@@ -20,6 +20,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "rules": "params:slices",
                     "sequences": "params:sequences",
                     "lesion_classes": "params:lesion_classes",
+                    "run_options": "params:run",
                 },
                 "slices",
                 name="make_slices",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Container
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from lesionlab.data.fingerprints import fingerprint_of
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.synthetic import REAL
 from lesionlab.datasets.folders import Folders
+from lesionlab.errors import InputError
 from lesionlab.methods.base import Method, Task
 from lesionlab.methods.cgsamr import CGSAMR, CGSAMROptions
 from lesionlab.methods.registry import make_method
@@ -31,9 +34,20 @@ _PREVIEWED = 4  # validation slices shown while training
 def train_cgsamr(
     slices: SliceStore, folders: Folders, options: CGSAMROptions, training: TrainingOptions, seed: int
 ) -> TrainingRun:
-    """CG-SAMR on all slices of the training subjects."""
+    """CG-SAMR on all slices of the training subjects.
+
+    Raises:
+        InputError: none of these slices holds a lesion.
+    """
+    if not len(slices.select("train", "pathological")):
+        raise InputError(
+            "no training slice holds a lesion",
+            given=f"{len(slices.select('train'))} training slices, all healthy",
+            allowed="at least one with a lesion, for CG-SAMR to learn from",
+            cure="give the layout a `lesion` entry, look at the masks, or change splits.seed",
+        )
     training = seeded(training, seed)
-    key = fingerprint_of(slices.fingerprint, options, training.decisive(), code_of(CGSAMR, fit))
+    key = fingerprint_of(slices.fingerprint, options, training.decisive(), seed, code_of(CGSAMR, fit))
     return train_once(
         make_method("cgsamr", options, task_of(slices), seed),
         in_memory(slices, slices.select(split="train")),
@@ -56,7 +70,8 @@ def train_unets(
 ) -> TrainingRuns:
     """One U-Net per protocol: real slices alone, and with synthetic ones beside them.
 
-    All see the same number of steps, start from the same weights and have the same validation slices.
+    All train for the same number of steps (or epochs, as configured), start from the same weights and have the same
+    validation slices.
     """
     training = seeded(training, seed)
     real = in_memory(slices, slices.select(split="train"))
@@ -71,6 +86,7 @@ def train_unets(
             count,
             options,
             training.decisive(),
+            seed,
             code_of(UNetSegmenter, fit),
         )
         train_once(
@@ -83,10 +99,18 @@ def train_unets(
             validate=validation_dice(slices),
             preview=preview_of(slices),
         )
+    _leave_only(root, keys)
     key = fingerprint_of(keys)
     if not is_current(root, key):
         seal(root, key)
     return TrainingRuns(root)
+
+
+def _leave_only(root: Path, protocols: Container[str]) -> None:
+    """Take away the segmenters of protocols that are configured no longer: they would be scored with the others."""
+    for folder in root.iterdir():
+        if folder.is_dir() and folder.name not in protocols:
+            shutil.rmtree(folder)
 
 
 def seeded(training: TrainingOptions, seed: int) -> TrainingOptions:
@@ -106,10 +130,14 @@ def in_memory(store: SliceStore, places: np.ndarray | None) -> Slices:
 
 def preview_of(slices: SliceStore) -> Batch:
     """A few validation slices with lesions (training ones where there are none), spread over the subjects."""
-    split = "validation" if len(slices.select("validation", "pathological")) else "train"
-    places = slices.select(split, "pathological")
+    places = slices.select(preview_split(slices), "pathological")
     chosen = places[np.linspace(0, len(places) - 1, min(_PREVIEWED, len(places))).astype(int)]
     return in_memory(slices, chosen).take(np.arange(len(chosen)))
+
+
+def preview_split(slices: SliceStore) -> str:
+    """The split whose slices are shown while training."""
+    return "validation" if len(slices.select("validation", "pathological")) else "train"
 
 
 def validation_dice(slices: SliceStore) -> Callable[[Method, int], dict[str, float]] | None:
