@@ -4,6 +4,8 @@ from kedro.pipeline import Pipeline, node, pipeline
 
 from lesionlab.pipelines.preprocess import nodes, quality, truth
 
+STORES = ("coregistered", "brains", "unbiased", "standardized", "gridded", "atlases", "tissues")
+
 
 def create_pipeline(**_: object) -> Pipeline:
     """Each stage reads the one before it and leaves a store of volumes and QC rows."""
@@ -46,15 +48,7 @@ def create_pipeline(**_: object) -> Pipeline:
         ),
         node(nodes.segment_tissues, ["gridded", "folders", "params:tissues", "params:run"], "tissues", name="tissues"),
     ]
-    stores = {
-        "coregistered": "coregistered",
-        "brains": "brains",
-        "unbiased": "unbiased",
-        "standardized": "standardized",
-        "gridded": "gridded",
-        "atlases": "atlases",
-        "tissues": "tissues",
-    }
+    stores = {name: name for name in STORES}
     checks = [
         node(
             truth.score_truth,
