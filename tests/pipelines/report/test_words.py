@@ -142,6 +142,12 @@ def test_scans_from_files_are_not_said_to_be_generated(facts):
     assert "generated" not in told["Scans"] and "read and checked" in told["Scans"]
 
 
+def test_the_terms_of_the_generator_are_named_as_weighted(facts):
+    assert "a reconstruction term that the paper has not" in steps(facts())["CG-SAMR"]
+    letter = {"weights": {"reconstruction": 0, "confidence": 0}}
+    assert "with feature matching, shape consistency." in steps(facts(cgsamr=letter))["CG-SAMR"]
+
+
 def test_every_floor_is_explained():
     assert set(words.floors(["edema", "tumor"])) == {"mean image", "atlas", "all tumor", "all normal"}
     assert words.floors(["rim", "core"])["all core"] == "every brain pixel called core"

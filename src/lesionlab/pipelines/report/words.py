@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from lesionlab.data.slice_store import SliceStore
+from lesionlab.methods.cgsamr import LossWeights
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.evaluation.nodes import ATLAS, MEAN_IMAGE, NORMAL_FLOOR, lesion_floor
 from lesionlab.reporting.content import Step
@@ -195,7 +196,7 @@ def _learning(facts: Facts) -> list[Step]:
         Step(
             "CG-SAMR",
             "A generator learnt to draw all sequences from label map and atlas, against six discriminators, "
-            "with feature matching, shape consistency and confidence guidance.",
+            f"with {_terms(options.cgsamr.weights)}.",
             _length(options.cgsamr_training),
         ),
         Step(
@@ -215,6 +216,17 @@ def _learning(facts: Facts) -> list[Step]:
             f"{facts.subjects['test']} subjects",
         ),
     ]
+
+
+def _terms(weights: LossWeights) -> str:
+    """The generator's terms beside the adversarial one."""
+    names = {
+        "feature_matching": "feature matching",
+        "shape_consistency": "shape consistency",
+        "confidence": "confidence guidance",
+        "reconstruction": "a reconstruction term that the paper has not",
+    }
+    return ", ".join(words for name, words in names.items() if getattr(weights, name)) or "no other term"
 
 
 def _length(training: TrainingOptions) -> str:
