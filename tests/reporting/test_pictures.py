@@ -72,6 +72,16 @@ def test_contours_are_drawn_in_their_colour():
     assert (picture[5, 5] == 0).all()
 
 
+def test_a_legend_wider_than_the_pictures_is_not_cut_off():
+    names = [(name, "#ff0000") for name in ("normal brain", "edema", "tumor")]
+    tile = Tile(np.zeros((20, 20)))
+    plain = mosaic([[tile]], Layout(tile=20, row_titles=["a long title of the row"]))
+    wide = mosaic([[tile]], Layout(tile=20, row_titles=["a long title of the row"], legend=names))
+    # What follows the last swatch to the right is its name, and then paper.
+    strip = np.asarray(wide)[plain.height :]
+    assert wide.width > plain.width and (strip[:, -3:] == strip[0, -1]).all()
+
+
 def test_a_mosaic_without_picture_is_refused():
     with pytest.raises(ValueError, match="at least one"):
         mosaic([[None]])

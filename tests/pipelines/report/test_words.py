@@ -71,6 +71,7 @@ def test_subjects_are_counted_that_gave_slices(facts):
 
 
 def test_equal_epochs_are_not_told_as_equal_steps(facts):
+    assert steps(facts())["Evaluation"].endswith(" 1 subject")
     assert "for equal numbers of steps" in words.summary(facts())
     epochs = facts(unet_training={"unit": "epochs", "constant": 5, "decay": 5})
     assert "equal numbers of epochs, so that more slices mean more steps" in words.summary(epochs)

@@ -213,7 +213,7 @@ def _learning(facts: Facts) -> list[Step]:
             "Evaluation",
             "Every test subject was scored once by each segmenter, in three dimensions, over the planes that were cut"
             f"{_share_in_slices(facts)}.",
-            f"{facts.subjects['test']} subjects",
+            _subjects(facts.subjects["test"]),
         ),
     ]
 
