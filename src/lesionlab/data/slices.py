@@ -118,17 +118,7 @@ def study_slices(
     """
     _check(volumes, lesion, brain, atlas, tissues, sequences, classes, study)
     labels, _ = label_map(None if lesion is None else lesion.data, brain.data)
-    planes = [
-        k for k in select_planes(labels, rules) if rules.keep_discarded or _domain_of(labels, k, rules) != "discarded"
-    ]
-    if not planes:
-        raise InputError(
-            "no plane of this study passes the slice rules",
-            given=rules.model_dump(),
-            allowed="rules that keep at least one plane",
-            cure="lower slices.min_brain_fraction or widen slices.planes; look at the brain mask on the QC page",
-            subject=study,
-        )
+    planes = _passing_planes(labels, rules, study)
     maps = _stack(labels, planes)
     rows = _rows(maps, planes, rules, classes, brain.spacing)
     if lesion is not None:
@@ -142,6 +132,21 @@ def study_slices(
         tissues=_tissue_planes(tissues, planes, maps.shape),
         table=rows.assign(subject=subject, study=study, split=split),
     )
+
+
+def _passing_planes(labels: np.ndarray, rules: SliceRules, study: str) -> list[int]:
+    planes = [
+        k for k in select_planes(labels, rules) if rules.keep_discarded or _domain_of(labels, k, rules) != "discarded"
+    ]
+    if not planes:
+        raise InputError(
+            "no plane of this study passes the slice rules",
+            given=rules.model_dump(),
+            allowed="rules that keep at least one plane",
+            cure="lower slices.min_brain_fraction or widen slices.planes; look at the brain mask on the QC page",
+            subject=study,
+        )
+    return planes
 
 
 def _stack(data: np.ndarray, planes: Sequence[int]) -> np.ndarray:

@@ -120,25 +120,28 @@ def summarise(
     """
     _check(scores)
     cells = _by_subject(scores)
-    rows = []
-    for cell, values in cells.items():
-        low, high = bootstrap_ci(values.to_numpy(), seed, resamples=resamples)
-        rows.append(
-            {
-                **dict(zip(CELL, cell, strict=True)),
-                "mean": float(values.mean()),
-                "std": float(values.std(ddof=1)),
-                "median": float(values.median()),
-                "ci_low": low,
-                "ci_high": high,
-                "n": len(values),
-                "p_value": _against_reference(cell, cells, reference, seed),
-            }
-        )
+    rows = [
+        {**_line(cell, values, seed, resamples), "p_value": _against_reference(cell, cells, reference, seed)}
+        for cell, values in cells.items()
+    ]
     table = pd.DataFrame(rows).merge(_seeds(scores), on=CELL, how="left", validate="1:1")
     if len(table):
         table["p_value"] = table.groupby(FAMILY)["p_value"].transform(lambda p: holm(p.to_numpy()))
     return _with_published(table, published)[TABLE_COLUMNS]
+
+
+def _line(cell: tuple[str, ...], values: pd.Series, seed: int, resamples: int) -> dict[str, object]:
+    """A table line without its test: one value per subject, summarised."""
+    low, high = bootstrap_ci(values.to_numpy(), seed, resamples=resamples)
+    return {
+        **dict(zip(CELL, cell, strict=True)),
+        "mean": float(values.mean()),
+        "std": float(values.std(ddof=1)),
+        "median": float(values.median()),
+        "ci_low": low,
+        "ci_high": high,
+        "n": len(values),
+    }
 
 
 def _check(scores: pd.DataFrame) -> None:
