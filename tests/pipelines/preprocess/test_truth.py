@@ -6,8 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lesionlab.data.stage import StageError
 from lesionlab.imaging.nifti import write_volume
 from lesionlab.imaging.volume import Volume
+from lesionlab.metrics import truth as measure
+from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.preprocess.truth import score_truth
 
 SHAPE = (6, 6, 4)
@@ -30,7 +33,7 @@ def anatomy() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def inputs(tmp_path, new_store) -> dict:
+def inputs(tmp_path, new_store, folders) -> dict:
     """Stages of two subjects, ``a`` for testing, that do all but the registration of ``a`` perfectly."""
     true, rng = anatomy(), np.random.default_rng(0)
     scans = {name: rng.uniform(1, 2, SHAPE).astype(np.float32) for name in ("T1w", "FLAIR")}
@@ -76,6 +79,8 @@ def inputs(tmp_path, new_store) -> dict:
         "atlases": stores["atlas"],
         "tissues": stores["tissues"],
         "reference": "T1w",
+        "folders": folders(),
+        "run_options": RunOptions(workers=1),
     }
 
 
@@ -138,3 +143,13 @@ def test_scans_of_unknown_truth_have_no_rows(inputs):
     inputs["scans"] = {"source": "files", "root": "/nowhere"}
     table = score_truth(**inputs)
     assert table.empty and list(table) == ["stage", "subject", "measure", "value"]
+
+
+def test_scores_are_kept_until_what_they_score_changes(inputs, new_store, monkeypatch):
+    first = score_truth(**inputs)
+    monkeypatch.setattr(measure, "tissue_dice", None)  # nothing is scored again, or this would fail
+    pd.testing.assert_frame_equal(score_truth(**inputs), first)
+    true = anatomy()
+    inputs["tissues"] = new_store("mended", {s: {name: 0.9 * true[name] for name in ("CSF", "GM", "WM")} for s in "ab"})
+    with pytest.raises(StageError, match="'NoneType' object is not callable"):
+        score_truth(**inputs)

@@ -52,7 +52,14 @@ def create_pipeline(**_: object) -> Pipeline:
     checks = [
         node(
             truth.score_truth,
-            {"scans": "scans", "cohort": "cohort", **stores, "reference": "params:reference"},
+            {
+                "scans": "scans",
+                "cohort": "cohort",
+                "folders": "folders",
+                **stores,
+                "reference": "params:reference",
+                "run_options": "params:run",
+            },
             "truth",
             name="score_truth",
         ),

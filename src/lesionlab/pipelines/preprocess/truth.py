@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +11,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesionlab.data.subject_store import SubjectStore
-from lesionlab.imaging.nifti import read_volume
+from lesionlab.data.fingerprints import fingerprint_of
+from lesionlab.data.subject_store import StudyResult, SubjectStore
+from lesionlab.datasets.folders import Folders
+from lesionlab.imaging.nifti import read_header
 from lesionlab.imaging.resample import resample_like
 from lesionlab.imaging.tissue import TISSUES
 from lesionlab.imaging.volume import Volume
 from lesionlab.metrics import truth as measure
+from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.preprocess.stages import BRAIN, FIELD, sequences
+from lesionlab.pipelines.running import run
 
 COHORT = "all"  # the "subject" of a measure that compares subjects with one another
 LESION_LABEL = 2
+WHITE_MATTER = "white_matter"  # in a study's record: what the spread between studies is made of
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,27 @@ class _Truth:
         return label.like(((label.data > 0) & (label.data < LESION_LABEL)).astype(np.uint8))
 
 
+@dataclass(frozen=True)
+class TruthJob:
+    """One study's scores: what the stages made of it, and where its truth lies."""
+
+    phantom: SubjectStore
+    stores: Mapping[str, SubjectStore]
+    study: str
+    scans: Mapping[str, str]  # sequence to file
+    reference: str
+    left_out: bool  # of the atlas
+
+    @property
+    def known(self) -> _Truth:
+        """The truth about the study."""
+        return _Truth(self.phantom, self.study)
+
+
 def score_truth(
     scans: dict[str, Any],
     cohort: pd.DataFrame,
+    folders: Folders,
     coregistered: SubjectStore,
     brains: SubjectStore,
     unbiased: SubjectStore,
@@ -55,40 +78,73 @@ def score_truth(
     atlases: SubjectStore,
     tissues: SubjectStore,
     reference: str,
+    run_options: RunOptions,
 ) -> pd.DataFrame:
     """Columns ``stage, subject, measure, value``; no row for scans whose truth nobody knows."""
     if scans["source"] != "phantom":
         return pd.DataFrame(columns=measure.TRUTH_COLUMNS)
+    stores = {
+        "coregister": coregistered,
+        "brain": brains,
+        "bias": unbiased,
+        "standardize": standardized,
+        "grid": gridded,
+        "atlas": atlases,
+        "tissues": tissues,
+    }
     phantom = SubjectStore(Path(scans["root"]))
-    truths = {study: _Truth(phantom, study) for study in tissues.studies()}
-    paths = cohort.set_index(["study", "sequence"])["path"]
+    jobs = _jobs(phantom, cohort, stores, reference)
+    keys = [store.fingerprints() for store in (phantom, *stores.values())]
+    inputs = {study: fingerprint_of([own[study] for own in keys], job.left_out) for study, job in jobs.items()}
+    scored = run(folders.stage("truth"), jobs, truth_study, [measure.truth_rows], inputs, reference, run_options)
+    spread = measure.truth_rows("standardize", COHORT, dict(_spread(scored)))
+    return pd.concat([_table(scored.qc()), spread], ignore_index=True)
+
+
+def _table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of truth.csv from measures named ``<stage>/<measure>``."""
+    names = rows["measure"].str.partition("/")
+    return rows.assign(stage=names[0], subject=rows["study"], measure=names[2])[measure.TRUTH_COLUMNS]
+
+
+def _jobs(
+    phantom: SubjectStore, cohort: pd.DataFrame, stores: Mapping[str, SubjectStore], reference: str
+) -> dict[str, TruthJob]:
     left_out = set(cohort.loc[cohort["split"] == "test", "study"])
-    rows = []
-    for study, known in truths.items():
-        rows.append(_row("coregister", study, _coregister(known, coregistered, paths[study], reference)))
-        dice = measure.brain_dice(brains.volume(study, BRAIN).data, known.volume("brain").data)
-        rows.append(_row("brain", study, {"dice": dice}))
-        rows.append(_row("bias", study, _bias(known, unbiased)))
-        if study in left_out:
-            rows.append(_row("atlas", study, _atlas(known, gridded, atlases)))
-        rows.append(_row("tissues", study, _tissues(known, gridded, tissues)))
-    rows.append(_row("standardize", COHORT, dict(_spread(truths, unbiased, standardized))))
-    return pd.concat(rows, ignore_index=True)
+    scans = {study: dict(zip(rows["sequence"], rows["path"], strict=True)) for study, rows in cohort.groupby("study")}
+    return {
+        study: TruthJob(phantom, stores, study, scans[study], reference, study in left_out)
+        for study in stores["tissues"].studies()
+    }
 
 
-def _row(stage: str, subject: str, measures: dict[str, float]) -> pd.DataFrame:
-    return measure.truth_rows(stage, subject, measures)
+def truth_study(job: TruthJob) -> StudyResult:
+    """Each stage's measures of one study, named ``<stage>/<measure>``, and its white matter's intensities."""
+    known = job.known
+    brain = measure.brain_dice(job.stores["brain"].volume(job.study, BRAIN).data, known.volume("brain").data)
+    measures = {
+        "coregister": _coregister(job, known),
+        "brain": {"dice": brain},
+        "bias": _bias(known, job.stores["bias"]),
+        "atlas": _atlas(known, job.stores["grid"], job.stores["atlas"]) if job.left_out else {},
+        "tissues": _tissues(known, job.stores["grid"], job.stores["tissues"]),
+    }
+    qc = {f"{stage}/{name}": value for stage, scores in measures.items() for name, value in scores.items()}
+    white = _white_matter(known, job.stores["bias"], job.stores["standardize"])
+    return StudyResult(qc=qc, record={WHITE_MATTER: white})
 
 
-def _coregister(known: _Truth, store: SubjectStore, paths: pd.Series, reference: str) -> dict[str, float]:
+def _coregister(job: TruthJob, known: _Truth) -> dict[str, float]:
     """Target registration error over the brain, by moving sequence, in mm and in voxels of its scan."""
     brain = known.volume("brain")
     points = measure.voxel_centres(brain.data > 0, brain.affine)
-    true = {name: np.array(matrix) for name, matrix in known.store.record(known.study)["transforms"].items()}
-    found = {name: np.array(matrix) for name, matrix in store.record(known.study)["transforms"].items()}
+    true, found = (
+        {name: np.array(matrix) for name, matrix in store.record(job.study)["transforms"].items()}
+        for store in (job.phantom, job.stores["coregister"])
+    )
     scores = {}
-    for name, path in paths.drop(reference).items():
-        affine = read_volume(path).affine
+    for name in sorted(set(job.scans) - {job.reference}):
+        _, affine = read_header(job.scans[name])
         scores[f"tre_mm_{name}"] = measure.target_registration_error(found[name], true[name], points)
         scores[f"tre_voxels_{name}"] = measure.target_registration_error_voxels(found[name], true[name], points, affine)
     return scores
@@ -132,20 +188,23 @@ def _tissues(known: _Truth, gridded: SubjectStore, store: SubjectStore) -> dict[
     return {f"dice_{name}": value for name, value in dice.items()}
 
 
-def _spread(truths: dict[str, _Truth], before: SubjectStore, after: SubjectStore) -> Iterator[tuple[str, float]]:
+def _white_matter(known: _Truth, before: SubjectStore, after: SubjectStore) -> dict[str, dict[str, list[float]]]:
+    """By sequence: white matter's mean and the brain's intensity range, before and after standardization."""
+    brain = after.volume(known.study, BRAIN).data
+    white = np.where(brain > 0, known.tissues["WM"].data, 0)
+    result = {}
+    for name in sequences(after, known.study):
+        images = {when: store.volume(known.study, name).data for when, store in (("before", before), ("after", after))}
+        result[name] = {
+            when: [measure.white_matter_mean(image, white), measure.intensity_range(image, brain)]
+            for when, image in images.items()
+        }
+    return result
+
+
+def _spread(scored: SubjectStore) -> Iterator[tuple[str, float]]:
     """The spread of white matter's mean between subjects, after standardization over before, by sequence."""
-    if len(truths) < 2:
-        return
-    some = next(iter(truths))
-    for name in sequences(after, some):
-        means: dict[str, list[float]] = {"before": [], "after": []}
-        ranges: dict[str, list[float]] = {"before": [], "after": []}
-        for study, known in truths.items():
-            brain = after.volume(study, BRAIN).data
-            white = np.where(brain > 0, known.tissues["WM"].data, 0)
-            for when, store in (("before", before), ("after", after)):
-                image = store.volume(study, name).data
-                means[when].append(measure.white_matter_mean(image, white))
-                ranges[when].append(measure.intensity_range(image, brain))
-        ratio = measure.spread_ratio(means["before"], means["after"], ranges["before"], ranges["after"])
-        yield f"wm_spread_ratio_{name}", ratio
+    white = [scored.record(study)[WHITE_MATTER] for study in scored.studies()]
+    for name in white[0] if len(white) > 1 else ():
+        before, after = (np.array([study[name][when] for study in white]).T for when in ("before", "after"))
+        yield f"wm_spread_ratio_{name}", measure.spread_ratio(before[0], after[0], before[1], after[1])
