@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -24,6 +23,9 @@ from lesionlab.training.progress import Progress
 from lesionlab.training.randomness import own_randomness, random_state, set_random_state
 from lesionlab.training.schedule import make_schedule
 from lesionlab.training.tracker import NoTracker, Tracker
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 CHECKPOINT = "last.pt"
 TRAINED = "method.pt"
@@ -96,6 +98,8 @@ class Run:
         places = torch.linspace(0, len(slices) - 1, min(PREVIEWED, len(slices))).long()
         preview = slices.take(places) if preview is None else preview
         self.fingerprint = checkpoint.fingerprint(method, slices, options)
+        from lightning.fabric import Fabric  # takes seconds to load, and most runs of the project train nothing
+
         self.fabric = Fabric(accelerator=options.device, devices=1, precision=PRECISIONS[options.precision])  # type: ignore[arg-type]
         self.slices = on_device(slices, self.fabric.device)
         self.preview = self._prepare(preview)
