@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
-from scipy import ndimage
 
 from lesionlab.errors import InputError
 from lesionlab.imaging.resample import Interpolation, resample
@@ -22,7 +21,7 @@ class GridOptions(BaseModel):
     in_plane_mm: float | None = Field(2.0, gt=0, description="pixel size; null: as scanned")
     size: tuple[PositiveInt, PositiveInt] = Field((80, 96), description="pixels left to right, posterior to anterior")
     plane_mm: float | None = Field(None, gt=0, description="distance of planes; null: the planes as scanned")
-    interpolation: Interpolation = Field("linear", description="of the images")
+    interpolation: Interpolation = Field("cubic", description="of the images, once from raw scan to grid")
     label_interpolation: Interpolation = Field("labels", description="of masks and label maps")
     max_cropped: float = Field(0.01, ge=0, le=1, description="share of the brain that may fall off the matrix")
 
@@ -73,33 +72,16 @@ def make_grid(brain: Volume, options: GridOptions) -> Grid:
     return Grid(shape, affine, {"cropped_fraction": _cropped(corners, start, scale, shape, options)})
 
 
-def to_grid(
-    volume: Volume,
-    grid: Grid,
-    options: GridOptions,
-    *,
-    labels: bool = False,
-    fill: float = 0.0,
-    brain: Volume | None = None,
-) -> Volume:
-    """Resample an image (or, with ``labels``, a mask or label map) onto the grid.
+def labels_to_grid(labels: Volume, grid: Grid, options: GridOptions, matrix: np.ndarray | None = None) -> Volume:
+    """Resample a mask or label map onto the grid.
 
     Args:
-        volume: on any grid.
+        labels: on any grid.
         grid: of :func:`make_grid`.
         options: the interpolation.
-        labels: whether the volume holds labels.
-        fill: value outside the field of view.
-        brain: for a stripped image, its mask on the image's own grid. The brain's outermost values are then carried
-            outwards first, so that its rim is not mixed with the background; mask the result anew.
+        matrix: ``(4, 4)`` RAS mm of the grid -> RAS mm of the labels; identity by default.
     """
-    if brain is not None:
-        nearest = ndimage.distance_transform_edt(
-            brain.data == 0, sampling=brain.spacing, return_distances=False, return_indices=True
-        )
-        volume = volume.like(volume.data[tuple(nearest)])
-    kind = options.label_interpolation if labels else options.interpolation
-    return resample(volume, grid.shape, grid.affine, interpolation=kind, fill=fill)
+    return resample(labels, grid.shape, grid.affine, matrix=matrix, interpolation=options.label_interpolation)
 
 
 def to_ras(volume: Volume) -> Volume:

@@ -20,6 +20,7 @@ from lesionlab.imaging.bias import BiasOptions
 from lesionlab.imaging.brain import BrainOptions
 from lesionlab.imaging.grid import GridOptions
 from lesionlab.imaging.nifti import read_volume
+from lesionlab.imaging.raw_to_grid import image_on_grid
 from lesionlab.imaging.registration import CoregisterOptions
 from lesionlab.imaging.standardize import StandardizeOptions, fit_landmarks
 from lesionlab.imaging.tissue import TissueOptions
@@ -40,12 +41,8 @@ def coregister(
     run_options: RunOptions,
 ) -> SubjectStore:
     """Every sequence on the grid of the reference sequence."""
-    layout = find_layout(layouts, cohort_options.layout)
-    classes = tuple(lesion_classes)
-    jobs = {
-        str(study): stages.Scans(rows, reference, layout.lesion, classes, options)
-        for study, rows in cohort.groupby("study", sort=True)
-    }
+    jobs = _scans(cohort, options, cohort_options, layouts, reference, lesion_classes)
+    layout, classes = find_layout(layouts, cohort_options.layout), tuple(lesion_classes)
     inputs = {study: fingerprint_of(key, layout, classes) for study, key in study_fingerprints(cohort).items()}
     key = [options, reference]
     return run(
@@ -98,12 +95,28 @@ def standardize(
     )
 
 
-def to_grid(source: SubjectStore, folders: Folders, options: GridOptions, run_options: RunOptions) -> SubjectStore:
-    """All volumes on one in-plane grid."""
-    jobs, inputs = _jobs(source, options), source.fingerprints()
-    return run(
-        folders.stage("grid"), jobs, stages.grid_study, [grid.make_grid, brain.apply_mask], inputs, options, run_options
-    )
+def to_grid(
+    cohort: pd.DataFrame,
+    coregistered: SubjectStore,
+    unbiased: SubjectStore,
+    standardized: SubjectStore,
+    folders: Folders,
+    options: GridOptions,
+    coregister_options: CoregisterOptions,
+    cohort_options: CohortOptions,
+    layouts: dict[str, Any],
+    reference: str,
+    lesion_classes: list[str],
+    run_options: RunOptions,
+) -> SubjectStore:
+    """All volumes on one in-plane grid, each interpolated once from its raw scan."""
+    scans = _scans(cohort, coregister_options, cohort_options, layouts, reference, lesion_classes)
+    inputs = standardized.fingerprints()
+    jobs = {
+        study: stages.GridJob(scans[study], study, coregistered, unbiased, standardized, options) for study in inputs
+    }
+    science = [grid.make_grid, image_on_grid, read_lesion]
+    return run(folders.stage("grid"), jobs, stages.grid_study, science, inputs, options, run_options)
 
 
 def build_atlas(
@@ -155,6 +168,20 @@ def training_studies(source: SubjectStore, cohort: pd.DataFrame) -> list[str]:
             cure="mend the training studies that failed, or change the split",
         )
     return left
+
+
+def _scans(
+    cohort: pd.DataFrame,
+    options: CoregisterOptions,
+    cohort_options: CohortOptions,
+    layouts: dict[str, Any],
+    reference: str,
+    lesion_classes: list[str],
+) -> dict[str, stages.Scans]:
+    """Each study's files and how to read them."""
+    lesion, classes = find_layout(layouts, cohort_options.layout).lesion, tuple(lesion_classes)
+    studies = cohort.groupby("study", sort=True)
+    return {str(study): stages.Scans(rows, reference, lesion, classes, options) for study, rows in studies}
 
 
 def _jobs(source: SubjectStore, options: Any, extra: Mapping[str, Any] | None = None) -> dict[str, Job[Any]]:

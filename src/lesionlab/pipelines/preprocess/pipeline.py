@@ -9,19 +9,19 @@ STORES = ("coregistered", "brains", "unbiased", "standardized", "gridded", "atla
 
 def create_pipeline(**_: object) -> Pipeline:
     """Each stage reads the one before it and leaves a store of volumes and QC rows."""
+    scans = {
+        "cohort": "cohort",
+        "folders": "folders",
+        "cohort_options": "params:cohort",
+        "layouts": "params:layouts",
+        "reference": "params:reference",
+        "lesion_classes": "params:lesion_classes",
+        "run_options": "params:run",
+    }
     stages = [
         node(
             nodes.coregister,
-            {
-                "cohort": "cohort",
-                "folders": "folders",
-                "options": "params:coregister",
-                "cohort_options": "params:cohort",
-                "layouts": "params:layouts",
-                "reference": "params:reference",
-                "lesion_classes": "params:lesion_classes",
-                "run_options": "params:run",
-            },
+            {"options": "params:coregister", **scans},
             "coregistered",
             name="coregister",
         ),
@@ -33,7 +33,17 @@ def create_pipeline(**_: object) -> Pipeline:
             "standardized",
             name="standardize",
         ),
-        node(nodes.to_grid, ["standardized", "folders", "params:grid", "params:run"], "gridded", name="grid"),
+        node(
+            nodes.to_grid,
+            {
+                **{name: name for name in ("coregistered", "unbiased", "standardized")},
+                "options": "params:grid",
+                "coregister_options": "params:coregister",
+                **scans,
+            },
+            "gridded",
+            name="grid",
+        ),
         node(
             nodes.build_atlas,
             ["gridded", "cohort", "folders", "params:atlas", "params:run"],

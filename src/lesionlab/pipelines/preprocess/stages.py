@@ -19,10 +19,11 @@ from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.imaging.atlas import AtlasOptions, align_template, build_template
 from lesionlab.imaging.bias import BiasOptions, correct_study
 from lesionlab.imaging.brain import BrainOptions, apply_mask, extract_brain
-from lesionlab.imaging.grid import GridOptions, make_grid, to_grid
+from lesionlab.imaging.grid import GridOptions, labels_to_grid, make_grid
 from lesionlab.imaging.nifti import read_volume
+from lesionlab.imaging.raw_to_grid import image_on_grid
 from lesionlab.imaging.registration import CoregisterOptions, coregister
-from lesionlab.imaging.standardize import Landmarks, StandardizeOptions, standardize
+from lesionlab.imaging.standardize import IntensityMap, Landmarks, StandardizeOptions, standardize
 from lesionlab.imaging.tissue import TissueOptions, segment_tissues
 from lesionlab.imaging.volume import Volume
 
@@ -41,6 +42,40 @@ class Scans:
     lesion: LesionLayout | None
     classes: tuple[str, ...]
     options: CoregisterOptions
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """The file of each sequence."""
+        return dict(zip(self.rows["sequence"].astype(str), self.rows["path"].astype(str), strict=True))
+
+    @property
+    def lesion_on(self) -> str | None:
+        """The sequence on whose grid the lesion was drawn."""
+        return self._first["lesion_on"] or None
+
+    def scan(self, sequence: str) -> Volume:
+        """A sequence as the scanner gave it."""
+        return read_volume(self.paths[sequence], subject=self._subject)
+
+    def drawn_lesion(self) -> Volume | None:
+        """The lesion in the project's codes, on the grid it was drawn on; None where there is no mask."""
+        if self.lesion is None or not self._first["lesion_path"]:
+            return None
+        codes, ignore = self.lesion.codes, self.lesion.ignore
+        return read_lesion(self._first["lesion_path"], codes, self.classes, ignore=ignore, subject=self._subject)
+
+    def given_brain(self) -> Volume | None:
+        """The cohort's own brain mask, None where there is none."""
+        path = self._first["brain_path"]
+        return read_volume(path, subject=self._subject) if path else None
+
+    @property
+    def _first(self) -> pd.Series:
+        return self.rows.iloc[0]
+
+    @property
+    def _subject(self) -> str:
+        return str(self._first["subject"])
 
 
 @dataclass(frozen=True)
@@ -69,16 +104,8 @@ def sequences(store: SubjectStore, study: str) -> dict[str, Volume]:
 
 def coregister_study(scans: Scans) -> StudyResult:
     """Every sequence, the lesion and a given brain mask on the reference sequence's grid."""
-    first = scans.rows.iloc[0]
-    subject = str(first["subject"])
-    paths = zip(scans.rows["sequence"], scans.rows["path"], strict=True)
-    volumes = {str(name): read_volume(Path(path), subject=subject) for name, path in paths}
-    lesion = None
-    if scans.lesion is not None and first["lesion_path"]:
-        codes, ignore = scans.lesion.codes, scans.lesion.ignore
-        lesion = read_lesion(first["lesion_path"], codes, scans.classes, ignore=ignore, subject=subject)
-    brain = read_volume(Path(first["brain_path"]), subject=subject) if first["brain_path"] else None
-    done = coregister(volumes, scans.reference, lesion, first["lesion_on"] or None, scans.options, brain)
+    volumes = {name: scans.scan(name) for name in scans.paths}
+    done = coregister(volumes, scans.reference, scans.drawn_lesion(), scans.lesion_on, scans.options, scans.given_brain())
     transforms = {name: matrix.tolist() for name, matrix in done.transforms.items()}
     return StudyResult({**done.volumes, **_present(done.lesion, done.brain)}, done.qc, {"transforms": transforms})
 
@@ -117,17 +144,44 @@ def standardize_study(job: Job[StandardizeOptions]) -> StudyResult:
     return StudyResult({**standard, **masks}, qc)
 
 
-def grid_study(job: Job[GridOptions]) -> StudyResult:
-    """Every volume with RAS axes on the cohort's in-plane grid."""
-    masks = job.masks()
-    grid = make_grid(masks[BRAIN], job.options)
-    on_grid = {name: to_grid(mask, grid, job.options, labels=True) for name, mask in masks.items()}
-    stripped = {}
-    for name, volume in job.images().items():
-        background = float(volume.data.min())  # 0, or -1 under a rule that centres the brain on 0
-        image = to_grid(volume, grid, job.options, fill=background, brain=masks[BRAIN])
-        stripped[name] = apply_mask(image, on_grid[BRAIN], background)
-    return StudyResult({**stripped, **on_grid}, grid.qc)
+@dataclass(frozen=True)
+class GridJob:
+    """One study's raw scans, and what the stages found out about them on the reference scan's grid."""
+
+    scans: Scans
+    study: str
+    coregistered: SubjectStore
+    unbiased: SubjectStore
+    standardized: SubjectStore
+    options: GridOptions
+
+
+def grid_study(job: GridJob) -> StudyResult:
+    """Every sequence and mask with RAS axes on the cohort's in-plane grid, each interpolated once from its raw file."""
+    brain = job.standardized.volume(job.study, BRAIN)
+    grid = make_grid(brain, job.options)
+    on_grid = labels_to_grid(brain, grid, job.options)
+    to_scan = {name: np.array(one) for name, one in job.coregistered.record(job.study)["transforms"].items()}
+    maps = job.standardized.record(job.study)["maps"]
+    images = {
+        name: image_on_grid(
+            job.scans.scan(name),
+            to_scan[name],
+            job.unbiased.volume(job.study, f"{FIELD}{name}"),
+            IntensityMap.model_validate(maps[name]),
+            brain,
+            grid,
+            on_grid,
+            job.options,
+        )
+        for name in job.scans.paths
+    }
+    masks = {BRAIN: on_grid}
+    lesion = job.scans.drawn_lesion()
+    if lesion is not None:
+        drawn_on = job.scans.lesion_on or job.scans.reference
+        masks[LESION] = labels_to_grid(lesion, grid, job.options, to_scan[drawn_on])
+    return StudyResult({**images, **masks}, grid.qc)
 
 
 @dataclass(frozen=True)
