@@ -21,11 +21,12 @@ from lesionlab.imaging.smooth_field import SmoothField
 from lesionlab.imaging.volume import Volume
 
 _LLOYD_ROUNDS = 20
-_START_ROUNDS = 6  # of the guide alone
+_START_ROUNDS = 6  # of the first sequence alone
 _SHARPNESS = 2  # exponent with which an untypical voxel loses weight
 _NEIGHBOURS_MM = 8.0  # a Gaussian's width: lesions are larger, noise is not
 _NEIGHBOURS_POWER = 4
 _LEAST_SPREAD = 0.03  # of a class, log units
+_SIZEABLE = 0.1  # of the voxels; a smaller class is no tissue's core
 _TINY = 1e-12
 
 
@@ -34,9 +35,15 @@ class TissueFitOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    grid_mm: float = Field(7.0, gt=0, description="distance of the voxels looked at; thick axes are kept")
-    wavelength_mm: float = Field(112.0, gt=0, description="of a wave of which half is kept; longer waves are kept more")
-    classes: PositiveInt = Field(4, ge=2, description="fluid, its rim with grey matter, grey matter, white matter")
+    start: tuple[str, ...] = Field(
+        ("T1w", "T1W", "T1", "FLAIR"),
+        description="the first of these starts the classes; none there: the study's first sequence",
+    )
+    grid_mm: float = Field(8.0, gt=0, description="distance of the voxels looked at; thick axes are kept")
+    wavelength_mm: float = Field(110.0, gt=0, description="of a wave of which half is kept; longer waves are kept more")
+    classes: PositiveInt = Field(
+        5, ge=2, description="of the mixture: fluid, grey and white matter, and what lies between"
+    )
     rounds: PositiveInt = Field(15, description="of classes and fields in turn")
     typical: float = Field(0.7, gt=0, lt=1, description="share of a class's voxels that count in full")
 
@@ -54,24 +61,22 @@ class TissueFit:
     uniform: np.ndarray
 
 
-def fit_tissues(
-    volumes: Mapping[str, Volume], usable: np.ndarray, guide: str, options: TissueFitOptions
-) -> TissueFit:
+def fit_tissues(volumes: Mapping[str, Volume], usable: np.ndarray, options: TissueFitOptions) -> TissueFit:
     """Fit one smooth field per sequence.
 
     Args:
         volumes: sequences on one grid.
         usable: ``(X, Y, Z)`` bool, not empty: brain where every sequence is positive.
-        guide: the sequence whose intensities start the classes.
         options: see :class:`TissueFitOptions`.
     """
-    some = volumes[guide]
+    start = next((name for name in options.start if name in volumes), next(iter(volumes)))
+    some = volumes[start]
     thin = tuple(slice(None, None, max(1, round(options.grid_mm / size))) for size in some.spacing)
     looked_at = np.zeros_like(usable)
     looked_at[thin] = usable[thin]
     if not looked_at.any():
         looked_at = usable
-    names = [guide, *(name for name in volumes if name != guide)]
+    names = [start, *(name for name in volumes if name != start)]
     values = np.stack([np.log(volumes[name].data[looked_at]) for name in names], axis=1).astype(np.float64)
     with threadpool_limits(1):  # sums over several threads differ in the last digit
         fit = _Fit(values, SmoothField(usable, some.spacing, options.wavelength_mm), looked_at, some.spacing, options)
@@ -83,7 +88,7 @@ def fit_tissues(
 
 
 class _Fit:
-    """The estimation. ``values`` is ``(N, S)``: logarithms of N voxels in S sequences, the guide first."""
+    """The estimation. ``values`` is ``(N, S)``: logarithms of N voxels in S sequences."""
 
     def __init__(
         self,
@@ -106,8 +111,9 @@ class _Fit:
         classes = _lloyd(self.values[:, 0], self.options.classes)
         weights = self._alternate(coefficients[:1], classes, _START_ROUNDS)
         weights = self._alternate(coefficients, weights, self.options.rounds)
-        centred = self.values - self._fields(coefficients)
-        spread = np.linalg.slogdet(_Mixture.of(centred, weights).covariances)[1]
+        mixture = _Mixture.of(self.values - self._fields(coefficients), weights)
+        spread = np.linalg.slogdet(mixture.covariances)[1]
+        spread[mixture.sizes < min(_SIZEABLE, mixture.sizes.max())] = np.inf
         return coefficients, weights[:, int(spread.argmin())] > 0.5
 
     def _alternate(self, coefficients: np.ndarray, weights: np.ndarray, rounds: int) -> np.ndarray:
