@@ -36,9 +36,9 @@ class SmoothField:
     @cached_property
     def bending(self) -> np.ndarray:
         """``(P, P)``: the price of the coefficients ``c`` is ``c @ bending @ c``."""
-        pure = sum(self._product(*(2 * int(axis == k) for k in range(3))) for axis in range(3))
-        mixed = sum(self._product(*(int(axis != k) for k in range(3))) for axis in range(3))
-        return self._stiffness * (pure + 2 * mixed)
+        pure = [self._product(*(2 * int(axis == k) for k in range(3))) for axis in range(3)]
+        mixed = [self._product(*(int(axis != k) for k in range(3))) for axis in range(3)]
+        return self._stiffness * np.sum(pure + mixed + mixed, axis=0)
 
     def design(self, voxels: np.ndarray) -> np.ndarray:
         """The splines' values ``(N, P)`` at voxel indices ``(N, 3)``."""

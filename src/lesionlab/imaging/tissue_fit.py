@@ -114,7 +114,8 @@ class _Fit:
         mixture = _Mixture.of(self.values - self._fields(coefficients), weights)
         spread = np.linalg.slogdet(mixture.covariances)[1]
         spread[mixture.sizes < min(_SIZEABLE, mixture.sizes.max())] = np.inf
-        return coefficients, weights[:, int(spread.argmin())] > 0.5
+        most_uniform = weights[:, int(spread.argmin())]
+        return coefficients, most_uniform > most_uniform.max() / 2
 
     def _alternate(self, coefficients: np.ndarray, weights: np.ndarray, rounds: int) -> np.ndarray:
         """Classes and fields in turn, of the first sequences; changes ``coefficients`` and returns the weights."""
