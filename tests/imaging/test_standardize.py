@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lesionlab.errors import InputError
-from lesionlab.imaging.standardize import Landmarks, StandardizeOptions, fit_landmarks, standardize
+from lesionlab.imaging.intensity_map import IntensityMap
+from lesionlab.imaging.landmarks import Landmarks
+from lesionlab.imaging.standardize import StandardizeOptions, fit_landmarks, fit_mapping, standardize
 from lesionlab.imaging.volume import Volume
 
 
@@ -63,6 +65,63 @@ def test_nyul_undoes_gain_and_offset(gain, offset, seed):
     np.testing.assert_allclose(one, other, atol=2e-3)
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(["nyul", "p99_5", "none"]), st.floats(0.1, 1000), st.integers(0, 1000))
+def test_what_is_standardized_stays(rule, gain, seed):
+    rng = np.random.default_rng(seed)
+    options = StandardizeOptions(rule=rule)
+    marks = fit_landmarks([study(rng.gamma(3, 20, 400)) for _ in range(3)], options)
+    volume, mask = study(gain * rng.gamma(2, 20, 2000))
+    once = standardize(volume, mask, options, marks).volume
+    twice = standardize(once, mask, options, marks).volume
+    # A percentile between two voxels is interpolated, before the mapping and after: 1 voxel in 2000 of the range.
+    np.testing.assert_allclose(twice.data, once.data, atol=2e-3)
+    np.testing.assert_array_equal(twice.data[:, :, 1], once.data[:, :, 1])
+
+
+def test_zscore_third_stays_where_nothing_is_clipped():
+    options = StandardizeOptions(rule="zscore_third")
+    volume, mask = study(np.random.default_rng(0).uniform(0, 50, 300))
+    once = standardize(volume, mask, options).volume
+    np.testing.assert_allclose(standardize(once, mask, options).volume.data, once.data, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["nyul", "zscore_third", "p99_5"])
+def test_lesion_voxels_move_nothing_where_they_are_excluded(rule):
+    values = np.append(np.random.default_rng(0).gamma(3, 20, 400), np.full(100, 500.0))
+    volume, mask = study(values)
+    lesion = mask.like(np.where(volume.data == 500, mask.data, 0).astype(np.uint8))
+    healthy = study(values[:400])
+    options = StandardizeOptions(rule=rule, exclude_lesions=True)
+    marks = fit_landmarks([(volume, mask, lesion)], options)
+    assert marks == fit_landmarks([healthy], options)
+    assert fit_mapping(volume, mask, options, marks, lesion) == fit_mapping(*healthy, options, marks)
+    assert fit_mapping(volume, mask, options, marks) != fit_mapping(
+        *healthy, options, marks
+    )  # no map, nothing left out
+    # A lesion that fills the brain leaves nothing to look at: then all counts.
+    assert fit_mapping(volume, mask, options, marks, mask) == fit_mapping(volume, mask, options, marks)
+
+
+@pytest.mark.parametrize("rule", ["nyul", "zscore_third", "p99_5", "none"])
+def test_the_mapping_is_data_and_does_what_standardize_did(rule):
+    volume, mask = study(np.random.default_rng(0).gamma(3, 20, 400))
+    options = StandardizeOptions(rule=rule)
+    done = standardize(volume, mask, options, fit_landmarks([study(UNIFORM)], options))
+    kept = IntensityMap.model_validate_json(done.mapping.model_dump_json())
+    np.testing.assert_array_equal(kept.apply_to(volume, mask).data, done.volume.data)
+
+
+def test_landmark_distance_by_hand():
+    # Uniform 0..100 comes linearly to (0, 0.5, 1) at percentiles 0, 50, 100; the standard has 0.2 in the middle:
+    # sqrt((0 + 0.3^2 + 0) / 3).
+    options = StandardizeOptions(percentiles=(0, 50, 100), scale=(0, 1))
+    marks = Landmarks(percentiles=(0, 50, 100), values=(0, 0.2, 1), studies=1)
+    done = standardize(*study(UNIFORM), options, marks)
+    assert done.qc["landmark_distance"] == pytest.approx(0.3 / np.sqrt(3))
+    assert "landmark_distance" not in standardize(*study(UNIFORM), StandardizeOptions(rule="p99_5")).qc
+
+
 @pytest.mark.parametrize(("rule", "background"), [("nyul", 0), ("zscore_third", -1), ("p99_5", 0), ("none", 0)])
 def test_background_is_exact(rule, background):
     volume, mask = study(UNIFORM)
@@ -97,6 +156,8 @@ def test_p99_5_divides_by_that_percentile():
 def test_unusable_input_is_told():
     with pytest.raises(InputError, match="constant"):
         standardize(*study(np.full(50, 3.0)), StandardizeOptions(rule="zscore_third"))
+    with pytest.raises(InputError, match="not positive"):
+        standardize(*study(-1 - UNIFORM), StandardizeOptions(rule="p99_5"))
     with pytest.raises(InputError, match="landmarks"):
         standardize(*study(UNIFORM), StandardizeOptions())
     with pytest.raises(InputError, match="no study"):

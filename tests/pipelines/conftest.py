@@ -51,7 +51,7 @@ TINY: dict[str, Any] = {
     "run": {"workers": 1},
     "coregister": {"iterations": [20, 10], "shrink": [2, 1], "smoothing_mm": [2.0, 1.0]},
     "brain": {"backend": "given"},
-    "bias": {"iterations": [5], "grid_mm": 8.0},
+    "bias": {"tissue_fit": {"rounds": 5}},
     "grid": {"in_plane_mm": 6.0, "size": [32, 40]},
     "atlas": {"iterations": 1, "affine_iterations": [10], "syn_iterations": [3]},
     "tissues": {"enabled": False},

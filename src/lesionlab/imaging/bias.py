@@ -1,42 +1,40 @@
-"""Bias field correction: N4 (Tustison et al. 2010, doi:10.1109/TMI.2010.2046908)."""
+"""Bias field correction of a study: which method, what it looks at, and what comes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
-from scipy import ndimage
+from pydantic import BaseModel, ConfigDict, Field
 
 from lesionlab.errors import InputError
-from lesionlab.imaging.ants_bridge import ensure_reproducible
-from lesionlab.imaging.volume import Volume
+from lesionlab.imaging.n4 import N4Options, fit_n4, without_rim
+from lesionlab.imaging.noise import signal_to_noise
+from lesionlab.imaging.resample import resample_like
+from lesionlab.imaging.tissue_fit import TissueFit, TissueFitOptions, fit_tissues
+from lesionlab.imaging.volume import Volume, same_grid
 
 _MOSTLY = 0.9
-_ROUNDS = 20
-_PURE = 0.75  # of the way from grey to white matter
-_THICK = 1.5
-_ENOUGH = 0.02  # of the brain; with less core than that, something else is the brightest class
-_TOP_PERCENTILE = 99.5
+_WHOLE = 0.9  # of the brain; a sequence that covers less does not decide where the others are looked at
+_FLOOR = 0.02  # of the brain's median: below, the logarithm is noise
 
 
 class BiasOptions(BaseModel):
-    """How the bias field is estimated."""
+    """How bias fields are estimated."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = Field(True, description="off: the field is 0 everywhere")
-    guide: tuple[str, ...] = Field(
-        ("T1w", "T1W", "T1"), description="the first of these shows where white matter is; none there: the whole brain"
+    method: Literal["tissue_fit", "n4"] = Field(
+        "tissue_fit",
+        description="tissue_fit: tissue classes of all sequences at once (a sequence that is alone goes to n4); n4: as "
+        "the papers have it, each sequence by itself",
     )
-    grid_mm: float = Field(4.0, gt=0, description="voxels are thinned out to about this size; thick axes are kept")
-    iterations: tuple[PositiveInt, ...] = Field((50, 50, 50), description="per level; each halves the spline's mesh")
-    threshold: float = Field(1e-3, gt=0, description="change of the field at which a level ends")
-    control_points: PositiveInt = Field(4, ge=4, description="of the cubic spline along each axis, at the first level")
-    fwhm: float = Field(0.15, gt=0, description="width of the bias field's histogram, log units")
-    noise: float = Field(0.01, gt=0, description="Wiener filter's noise")
+    exclude_lesions: bool = Field(False, description="leave out lesion voxels where a lesion map is given")
+    tissue_fit: TissueFitOptions = Field(TissueFitOptions(), description="of that method")
+    n4: N4Options = Field(N4Options(), description="of that method")
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,8 @@ class BiasCorrected:
         volume: the volume over the field, float32, everywhere.
         log_field: natural logarithm of the field, float32, mean 0 in the mask; the field multiplies.
         qc: ``bias_range`` (95th less 5th percentile of the log field in the mask), ``cv_before`` and ``cv_after``
-            (standard deviation over mean where the field was fitted).
+            (standard deviation over mean in the tissue that is most uniform), ``snr`` (of the volume as it came),
+            ``covered`` (share of the mask where the volume is not exactly 0: 1 where the scan saw the whole brain).
     """
 
     volume: Volume
@@ -64,24 +63,30 @@ class StudyCorrected:
     qc: dict[str, float]
 
 
-def correct_study(volumes: Mapping[str, Volume], mask: Volume, options: BiasOptions) -> StudyCorrected:
-    """Correct every sequence of a study, each for its own field, all within the white matter of the guide.
+def correct_study(
+    volumes: Mapping[str, Volume], mask: Volume, options: BiasOptions, lesion: Volume | None = None
+) -> StudyCorrected:
+    """Estimate every sequence's smooth multiplicative field, and divide by it.
 
-    White matter is the one tissue that is alike all over the brain in every sequence. Cerebrospinal fluid in T2w and
-    oedema in FLAIR, which a fit over the whole brain takes for field, lie outside it, and no lesion label is needed
-    (compare antsAtroposN4.sh).
+    Voxels that are not positive have no logarithm and take no part.
 
     Args:
-        volumes: sequences on one grid.
-        mask: the brain there.
+        volumes: sequences on one grid, magnitudes. Exactly 0 where the scan saw nothing.
+        mask: the brain there, above 0.
         options: see :class:`BiasOptions`.
+        lesion: above 0 in lesions, on the same grid; used where ``options.exclude_lesions``.
 
     Raises:
-        InputError: as :func:`correct_bias`, with the sequence named.
+        InputError: the mask is empty, or much of it is negative in a sequence (z-scored or log images).
     """
-    guide = next((name for name in options.guide if name in volumes), None)
-    within = mask if guide is None or not options.enabled else white_matter(volumes[guide], mask, options)
-    done = {name: correct_bias(volume, mask, options, within, name) for name, volume in volumes.items()}
+    inside = mask.data > 0
+    for name, volume in volumes.items():
+        _check(volume, inside, name, options)
+    looked_at = inside
+    if options.exclude_lesions and lesion is not None and (inside & (lesion.data == 0)).any():
+        looked_at = inside & (lesion.data == 0)
+    fields, uniform = _estimate(volumes, looked_at, options)
+    done = {name: _corrected(volume, fields[name], inside, uniform) for name, volume in volumes.items()}
     return StudyCorrected(
         {name: one.volume for name, one in done.items()},
         {name: one.log_field for name, one in done.items()},
@@ -89,105 +94,92 @@ def correct_study(volumes: Mapping[str, Volume], mask: Volume, options: BiasOpti
     )
 
 
-def correct_bias(
-    volume: Volume, mask: Volume, options: BiasOptions, within: Volume | None = None, sequence: str = "the volume"
-) -> BiasCorrected:
-    """Estimate the smooth multiplicative field of one volume, and divide by it.
+def correct_bias(volume: Volume, mask: Volume, options: BiasOptions, sequence: str = "the volume") -> BiasCorrected:
+    """:func:`correct_study` of one volume alone; ``sequence`` is named in errors; T1w guides N4."""
+    done = correct_study({sequence: volume}, mask, options)
+    qc = {measure.removeprefix(f"{sequence}_"): value for measure, value in done.qc.items()}
+    return BiasCorrected(done.volumes[sequence], done.log_fields[sequence], qc)
 
-    Voxels that are not positive have no logarithm and take no part.
+
+def apply_field(volume: Volume, log_field: Volume) -> Volume:
+    """The volume over a field found on any grid, float32; where the field's grid does not reach, as it was.
 
     Args:
-        volume: ``(X, Y, Z)`` magnitudes.
-        mask: above 0 in the brain, on the same grid.
-        options: see :class:`BiasOptions`.
-        within: where the field is fitted; the brain by default.
-        sequence: named in the error.
-
-    Raises:
-        InputError: the mask is empty, or half of its voxels are not positive (z-scored or log images).
+        volume: ``(X, Y, Z)``.
+        log_field: natural logarithm of a field that multiplies, as in :class:`BiasCorrected`; interpolated linearly.
     """
-    inside = mask.data > 0
-    _check(volume, inside, sequence, options)
-    fitted = (inside if within is None else within.data > 0) & (volume.data > _positive_floor(volume.data, inside))
-    log_field = _n4(volume, fitted, options) if options.enabled else np.zeros(volume.shape, dtype=np.float32)
-    log_field -= log_field[inside].mean()
-    corrected = (volume.data * np.exp(-log_field)).astype(np.float32)
+    near = log_field if same_grid(volume, log_field) else resample_like(log_field, volume, antialias=False)
+    return volume.like((volume.data * np.exp(-near.data)).astype(np.float32))
+
+
+def _estimate(
+    volumes: Mapping[str, Volume], inside: np.ndarray, options: BiasOptions
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Log field per sequence, and where the most uniform tissue was seen."""
+    if not options.enabled:
+        return {name: np.zeros(volume.shape, dtype=np.float32) for name, volume in volumes.items()}, inside
+    usable = {name: inside & (volume.data > _floor(volume.data, inside)) for name, volume in volumes.items()}
+    if options.method == "n4" or len(volumes) == 1:  # one sequence alone hardly tells tissue from field: N4 does better
+        fields, white = fit_n4(volumes, usable, options.n4)
+        return fields, inside if white is None else white
+    return _by_tissues(volumes, usable, options.tissue_fit)
+
+
+def _by_tissues(
+    volumes: Mapping[str, Volume], usable: Mapping[str, np.ndarray], options: TissueFitOptions
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """All sequences at once; one that saw a part of the brain only is fitted with the others in that part alone."""
+    most = max(np.count_nonzero(mask) for mask in usable.values())
+    whole = [name for name, mask in usable.items() if np.count_nonzero(mask) >= _WHOLE * most]
+    fit = _fit_where_all_are(volumes, usable, whole, options)
+    fields = dict(fit.log_fields)
+    for name in volumes.keys() - set(whole):
+        fields[name] = _fit_where_all_are(volumes, usable, [*whole, name], options).log_fields[name]
+    return fields, fit.uniform
+
+
+def _fit_where_all_are(
+    volumes: Mapping[str, Volume],
+    usable: Mapping[str, np.ndarray],
+    names: list[str],
+    options: TissueFitOptions,
+) -> TissueFit:
+    shared = np.logical_and.reduce([usable[name] for name in names])
+    core = without_rim(shared, volumes[names[0]].spacing)
+    return fit_tissues({name: volumes[name] for name in names}, core if core.any() else shared, options)
+
+
+def _corrected(volume: Volume, log_field: np.ndarray, inside: np.ndarray, uniform: np.ndarray) -> BiasCorrected:
+    log_field = log_field - log_field[inside].mean()
+    corrected = apply_field(volume, volume.like(log_field))
     qc = {
         "bias_range": float(np.ptp(np.percentile(log_field[inside], (5, 95)))),
-        "cv_before": _variation(volume.data[fitted]),
-        "cv_after": _variation(corrected[fitted]),
+        "cv_before": _variation(volume.data[uniform]),
+        "cv_after": _variation(corrected.data[uniform]),
+        "snr": signal_to_noise(volume, inside),
+        "covered": float((volume.data[inside] != 0).mean()),
     }
-    return BiasCorrected(volume.like(corrected), volume.like(log_field), qc)
+    return BiasCorrected(corrected, volume.like(log_field), qc)
 
 
-def white_matter(volume: Volume, mask: Volume, options: BiasOptions) -> Volume:
-    """The brightest of three classes of a T1-weighted brain, uint8: a rough map, for fitting bias fields only."""
-    corrected = correct_bias(volume, mask, options).volume
-    inside = mask.data > 0
-    values = corrected.data[inside]
-    centers = _three_means(values)
-    low = centers[1] + _PURE * (centers[2] - centers[1])
-    bright = inside & (corrected.data > low) & (corrected.data < np.percentile(values, _TOP_PERCENTILE))
-    # The rim of white matter is part grey. Across thick planes an erosion would leave nothing.
-    size = [3 if step < _THICK * min(mask.spacing) else 1 for step in mask.spacing]
-    core = ndimage.binary_erosion(bright, np.ones(size))
-    return mask.like((core if core.sum() > _ENOUGH * inside.sum() else inside).astype(np.uint8))
-
-
-def _three_means(values: np.ndarray) -> np.ndarray:
-    """Centres of three classes of values, ascending (Lloyd's algorithm from the 10th, 50th and 85th percentile)."""
-    centers = np.percentile(values, (10, 50, 85))
-    for _ in range(_ROUNDS):
-        nearest = np.abs(values[:, None] - centers).argmin(axis=1)
-        centers = np.array([values[nearest == k].mean() if (nearest == k).any() else centers[k] for k in range(3)])
-    return centers
-
-
-def _n4(volume: Volume, usable: np.ndarray, options: BiasOptions) -> np.ndarray:
-    ensure_reproducible()
-    import SimpleITK as sitk
-
-    image, mask = _image(volume, volume.data), _image(volume, usable.astype(np.uint8))
-    # Each axis is thinned by itself: a plane of 5 mm is worth four voxels of 1 mm, and none of them is dropped.
-    shrink = [max(1, round(options.grid_mm / size)) for size in volume.spacing]
-    filter_ = sitk.N4BiasFieldCorrectionImageFilter()
-    filter_.SetNumberOfThreads(1)
-    filter_.SetMaximumNumberOfIterations(list(options.iterations))
-    filter_.SetConvergenceThreshold(options.threshold)
-    filter_.SetNumberOfControlPoints([options.control_points] * 3)
-    filter_.SetBiasFieldFullWidthAtHalfMaximum(options.fwhm)
-    filter_.SetWienerFilterNoise(options.noise)
-    filter_.Execute(sitk.Shrink(image, shrink), sitk.Shrink(mask, shrink))
-    return sitk.GetArrayFromImage(filter_.GetLogBiasFieldAsImage(image)).T.astype(np.float32)
-
-
-def _image(volume: Volume, data: np.ndarray) -> Any:
-    # N4 does not care where the head lies, only how large its voxels are.
-    import SimpleITK as sitk
-
-    kind = np.uint8 if data.dtype == np.uint8 else np.float32
-    image = sitk.GetImageFromArray(np.ascontiguousarray(data.T, dtype=kind))
-    image.SetSpacing(volume.spacing)
-    return image
-
-
-def _positive_floor(data: np.ndarray, inside: np.ndarray) -> float:
-    """Below a thousandth of the brain's median the logarithm is noise."""
-    return 1e-3 * float(np.median(data[inside])) if inside.any() else 0.0
+def _floor(data: np.ndarray, inside: np.ndarray) -> float:
+    seen = data[inside & (data > 0)]
+    return _FLOOR * float(np.median(seen)) if seen.size else 0.0
 
 
 def _variation(values: np.ndarray) -> float:
-    return float(values.std() / abs(values.mean())) if values.mean() != 0 else 0.0
+    return float(values.std() / abs(values.mean())) if values.size and values.mean() != 0 else 0.0
 
 
 def _check(volume: Volume, inside: np.ndarray, sequence: str, options: BiasOptions) -> None:
     if not inside.any():
         raise InputError("the brain mask is empty", given="0 voxels", allowed="a brain", cure="look at the mask")
-    positive = float((volume.data[inside] > 0).mean())
+    seen = volume.data[inside & (volume.data != 0)]
+    positive = float((seen > 0).mean()) if seen.size else 0.0
     if options.enabled and positive < _MOSTLY:
         raise InputError(
             f"a bias field multiplies, but much of the brain in {sequence} is not positive",
-            given=f"{positive:.0%} of the brain's voxels are positive",
+            given=f"{positive:.0%} of the brain's voxels that are not 0 are positive",
             allowed=f"at least {_MOSTLY:.0%}: magnitudes as a scanner gives them",
             cure="switch `bias.enabled` off for volumes that were normalised before",
         )
