@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -227,7 +228,7 @@ def test_a_killed_run_goes_on_where_it_stopped(stage: Stage, tmp_path: Path) -> 
     assert [path for path in stage.root.iterdir() if path.name.startswith(".b.")]  # what it had written aside
     assert stage.run(code="v1").complete()
     assert stage.counts() == {"b": 1, "c": 1}  # a was whole
-    assert not [path for path in stage.root.iterdir() if path.name.startswith(".")]
+    assert not [path for path in stage.root.iterdir() if ".aside-" in path.name]
 
 
 def test_a_run_that_is_interrupted_is_not_complete_by_its_older_manifest(stage: Stage) -> None:
@@ -249,7 +250,8 @@ def test_progress_is_logged(stage: Stage, caplog: pytest.LogCaptureFixture) -> N
         stage.run()
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == "coregister: 3 studies: 3 new"
-    assert lines[-1] == "coregister: 3/3 studies, 0 s left"
+    assert lines[-2] == "coregister: 3/3 studies, 0 s left"
+    assert re.fullmatch(r"coregister: peak memory \d\.\d\d GB a worker", lines[-1])
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from lesionlab.data.cohort import Cohort, CohortSchema, discover, fault_row, none_usable, quarantine_table
+from lesionlab.data.engine import Engine
 from lesionlab.data.layout import Layout, LesionLayout, check_classes
 from lesionlab.data.lesions import MASK_DTYPE, lesion_volumes, read_lesion
 from lesionlab.data.names import listed
-from lesionlab.data.engine import Engine
 from lesionlab.data.workers import run_parallel
 from lesionlab.errors import InputError
 from lesionlab.imaging.nifti import read_header, read_volume

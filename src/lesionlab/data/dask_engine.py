@@ -10,8 +10,10 @@ import hashlib
 import logging
 import os
 import platform
+import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from functools import cache, partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -26,6 +28,7 @@ Result = TypeVar("Result")
 #: The option in the configuration, for messages.
 _OPTION = "run.scheduler"
 _CONNECT_S = 15
+_LOOK_S = 60  # without a result before it is asked whether there is a worker at all
 _PLUGIN = "lesionlab-environment"
 #: What has to be the same on both sides for the results to be the same.
 _LIBRARIES = ("antspyx", "SimpleITK", "numpy", "scipy", "nibabel")
@@ -42,7 +45,8 @@ def run_on_dask(
 ) -> Iterator[tuple[str, Result]]:
     """Yield ``(name, work(task))`` for every task, as the cluster's workers finish them.
 
-    A task whose worker dies is given to another one; Dask gives up a task that several workers died of.
+    A task whose worker dies is given to another one. Dask gives up those that were at several workers when they died,
+    whether running or waiting there, so that it can only be told alone which of them it was.
 
     Args:
         work: importable by the workers, which have to see the same files.
@@ -53,28 +57,30 @@ def run_on_dask(
     Raises:
         InputError: ``distributed`` is not installed, the scheduler cannot be reached or speaks another version, or a
             worker runs other code or libraries than this process.
-        WorkerLost: workers died of some tasks; raised when all others have been yielded.
+        WorkerLost: Dask gave up some tasks; raised when all others have been yielded.
     """
     distributed = _library()
     from lesionlab.data.workers import WorkerLost, call, environment
 
-    lost: dict[str, str] = {}
+    lost: list[str] = []
     with environment(seed) as values, _client(distributed, scheduler) as client:
         client.register_plugin(_plugin(distributed, values), name=_PLUGIN)
         remote = partial(_call_there, call, work, seed, _versions(), str(Path.cwd()))
         futures = {client.submit(remote, name, task, pure=False): name for name, task in tasks.items()}
         try:
-            for future in _finished(distributed, client, futures):
+            for future in _finished(client, futures):
+                name = futures.pop(future)  # with the last hold on it the cluster forgets the result
                 try:
                     yield future.result()
                 except distributed.KilledWorker:
-                    lost[futures[future]] = "the workers that were given it died"
-                futures.pop(future)  # and with it what the cluster keeps of the result
+                    lost.append(name)
+                except CancelledError as error:
+                    raise _gone(scheduler) from error
         finally:
             client.cancel(list(futures))
             client.unregister_worker_plugin(_PLUGIN)
     if lost:
-        raise WorkerLost(f"worker processes died of it ({', '.join(lost)}): out of memory, or a crash", lost)
+        raise WorkerLost(f"worker processes died of {', '.join(lost)} (out of memory, or a crash in native code)")
 
 
 def _library() -> Any:
@@ -92,18 +98,15 @@ def _library() -> Any:
 
 def _client(distributed: Any, scheduler: str) -> Any:
     try:
-        client = distributed.Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
+        return distributed.Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise InputError(
             "the Dask scheduler cannot be reached",
             given=f"{scheduler}: {type(error).__name__}: {error}",
             allowed="the address of a running scheduler, such as tcp://host:8786",
-            cure=f"start it (docs/running.md), or correct {_OPTION}; if it runs, see that its version of distributed is "
-            f"{distributed.__version__} and that no firewall lies between",
+            cure=f"start it (docs/running.md), or correct {_OPTION}; if it runs, see that its version of distributed "
+            f"is {distributed.__version__} and that no firewall lies between",
         ) from error
-    if not client.scheduler_info()["workers"]:
-        _log.warning("%s has no worker yet: the studies wait for one", scheduler)
-    return client
 
 
 def _plugin(distributed: Any, values: Mapping[str, str]) -> Any:
@@ -116,17 +119,23 @@ def _plugin(distributed: Any, values: Mapping[str, str]) -> Any:
     return Environment()
 
 
-def _finished(distributed: Any, client: Any, futures: Mapping[Any, str]) -> Iterator[Any]:
-    try:
-        yield from distributed.as_completed(list(futures))
-    except distributed.CancelledError as error:
-        raise _gone(client) from error
+def _finished(client: Any, futures: Mapping[Any, str]) -> Iterator[Any]:
+    """The futures as they are done, well or not. Says so where no worker is left to do them."""
+    done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for future in futures:
+        future.add_done_callback(done.put)
+    while futures:
+        try:
+            yield done.get(timeout=_LOOK_S)
+        except queue.Empty:
+            if not client.scheduler_info()["workers"]:
+                _log.warning("the cluster has no worker: %d studies wait for one", len(futures))
 
 
-def _gone(client: Any) -> InputError:
+def _gone(scheduler: str) -> InputError:
     return InputError(
-        "the Dask scheduler has gone",
-        given=str(client),
+        "the Dask scheduler has gone, or has dropped the run",
+        given=scheduler,
         allowed="a scheduler that stays until the run ends",
         cure="start it again and run again: finished studies are kept",
     )

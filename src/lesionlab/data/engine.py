@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lesionlab.data.memory import GIB, machine_bytes
 
@@ -27,8 +27,8 @@ class Engine:
     memory_gb: float | None = None
 
     def alone(self) -> Engine:
-        """One that gives a single task a process of its own on this machine, which it may kill."""
-        return Engine(_OWN_PROCESS, None, self.memory_gb)
+        """One that gives a single task a worker process to itself, which it may kill."""
+        return self if self.scheduler else replace(self, workers=_OWN_PROCESS)
 
     def processes(self, tasks: int) -> int:
         """How many processes to start here: no more than there are tasks, nor than the machine has memory for."""

@@ -20,7 +20,10 @@ from pathlib import Path
 
 from lesionlab.errors import InputError
 
-_LOCK, _HOLDERS = ".lock", ".holders"
+#: The folder in a store for what runs tell one another: locks, who holds them, and which run is at work.
+RUNS = ".runs"
+
+_HOLDERS = "holders"
 _HELD_ELSEWHERE = (errno.EAGAIN, errno.EACCES)
 _WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EROFS)
 _POLL_S = 0.5
@@ -34,12 +37,13 @@ class StoreLock:
 
     Args:
         root: the folder; it has to exist.
+        name: of the lock, where a folder has several.
         poll_s: pause between two tries while it waits, s.
         signs: whether to leave a card that tells others who holds it.
     """
 
-    def __init__(self, root: Path, poll_s: float = _POLL_S, signs: bool = True) -> None:
-        self.root, self.poll_s, self.signs = root, poll_s, signs
+    def __init__(self, root: Path, name: str = "store", poll_s: float = _POLL_S, signs: bool = True) -> None:
+        self.root, self.name, self.poll_s, self.signs = root, name, poll_s, signs
         self._handle: int | None = None
 
     def share(self, wait_minutes: float = 0) -> None:
@@ -77,7 +81,8 @@ class StoreLock:
     def _try(self, kind: int) -> bool:
         try:
             if self._handle is None:
-                self._handle = os.open(self.root / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+                (self.root / RUNS).mkdir(exist_ok=True)
+                self._handle = os.open(self.root / RUNS / f"{self.name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
             fcntl.flock(self._handle, kind | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _WITHOUT_LOCKS:
@@ -89,7 +94,7 @@ class StoreLock:
         return True
 
     def _card(self) -> Path:
-        return self.root / _HOLDERS / f"{socket.gethostname()}-{os.getpid()}"
+        return self.root / RUNS / _HOLDERS / f"{socket.gethostname()}-{os.getpid()}"
 
     def _sign(self, kind: int) -> None:
         """Leave a card that tells others whom they wait for."""
@@ -103,7 +108,7 @@ class StoreLock:
     def _holders(self) -> str:
         """Who holds it, by the cards; those of processes of this host that are gone are taken away."""
         texts = []
-        for card in sorted((self.root / _HOLDERS).glob("*")):
+        for card in sorted((self.root / RUNS / _HOLDERS).glob("*")):
             host, _, process = card.name.rpartition("-")
             with suppress(OSError):
                 if host == socket.gethostname() and not Path("/proc", process).exists() and Path("/proc/self").exists():
@@ -118,8 +123,8 @@ def _busy(root: Path, holders: str, waited: float) -> InputError:
         f"another run is at work in {root.name}" + (f", {waited:g} minutes were not enough" if waited else ""),
         given=holders,
         allowed="one run that writes, or several that only read",
-        cure="wait until it ends and run again, or let this one wait for it by run.wait_minutes; if that process hangs, "
-        "end it",
+        cure="wait until it ends and run again, or let this one wait for it by run.wait_minutes; if that process "
+        "hangs, end it",
         file=root,
     )
 

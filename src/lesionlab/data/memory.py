@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import nibabel as nib
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from lesionlab.errors import InputError
 from lesionlab.imaging.places import split_part
@@ -62,7 +62,7 @@ def require_memory(job: object, limit_gb: float | None) -> None:
             "the study needs more memory than a worker may take",
             given=f"about {need / GIB:.1f} GB, judged by the headers of its files",
             allowed=f"run.memory_gb: {limit_gb:g}",
-            cure=f"set run.memory_gb to {need / GIB + 0.1:.1f} (fewer workers run at once then), or leave the study out",
+            cure=f"set run.memory_gb to {need / GIB + 0.1:.1f} (fewer workers may fit then), or leave the study out",
         )
     if need > free:
         raise InputError(

@@ -166,7 +166,7 @@ class _Run:
     engine: Engine
     seed: int
     judge: Judge
-    plan: Plan = Plan("", {}, {})
+    plan: Plan = field(default_factory=lambda: Plan("", {}, {}))
     finished: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # study to receipt
     failed: dict[str, str] = field(default_factory=dict)
     held_back: dict[str, str] = field(default_factory=dict)
@@ -224,11 +224,10 @@ class _Run:
             for study, result in run_parallel(work, tasks, self.engine, self.seed):
                 done.add(study)
                 self._take(study, result, progress)
-        except WorkerLost as lost:
+        except WorkerLost:
             _log.warning("%s: a worker process died; the studies it may have had go on one by one", self.stage)
             for study in [study for study in tasks if study not in done]:
-                known = str(lost) if study in lost.tasks else None
-                self._take(study, self._alone(work, tasks[study], known), progress)
+                self._take(study, self._alone(work, tasks[study]), progress)
         if self.peak:
             limit = f" of {self.engine.memory_gb:g} GB allowed" if self.engine.memory_gb else ""
             _log.info("%s: peak memory %.2f GB a worker%s", self.stage, self.peak / GIB, limit)
@@ -243,16 +242,14 @@ class _Run:
             reason = self.failed[study] = reason or "its files are gone again: another program removes them"
         progress.step(study, reason)
 
-    def _alone(self, work: Callable[[StudyTask], Done], task: StudyTask, lost: str | None) -> Done:
+    def _alone(self, work: Callable[[StudyTask], Done], task: StudyTask) -> Done:
         if is_current(self.root / task.study, task.sources.key):
             return Done(None, 0)
         try:
-            if lost is None:
-                return dict(run_parallel(work, {task.study: task}, self.engine.alone(), self.seed))[task.study]
-        except WorkerLost as error:
-            lost = str(error)
-        write_log(self.root, task.study, str(lost))
-        return Done(f"{lost}; give it more memory, or look at the scan", 0)
+            return dict(run_parallel(work, {task.study: task}, self.engine.alone(), self.seed))[task.study]
+        except WorkerLost as lost:
+            write_log(self.root, task.study, str(lost))
+            return Done(f"{lost}; give it more memory, or look at the scan", 0)
 
     def _judge(self) -> None:
         store = SubjectStore(self.root)

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lesionlab.data.artifact import writing
-from lesionlab.data.lock import StoreLock
+from lesionlab.data.lock import RUNS, StoreLock
 from lesionlab.data.memory import GIB, peak_bytes, require_memory, reset_peak
 from lesionlab.data.plan import Sources
 from lesionlab.data.subject_store import LOGS, StudyResult, write_result
 from lesionlab.errors import InputError
 
-#: The folder whose lock guards the moment a study is put in its place, and the file in it that names the present run.
-_GATE, _RUN = ".gate", "run"
+#: The lock that guards the moment a study is put in its place, and the file that names the run that may do so.
+_GATE, _PRESENT = "gate", "present"
 _GATE_MINUTES, _GATE_POLL_S = 5.0, 0.005  # it is held for the length of a rename
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -68,7 +68,7 @@ def open_gate(root: Path) -> str:
     """
     name = uuid.uuid4().hex
     with _gate(root):
-        (root / _GATE / _RUN).write_text(name, encoding="utf-8")
+        (root / RUNS / _PRESENT).write_text(name, encoding="utf-8")
     return name
 
 
@@ -81,8 +81,7 @@ def write_log(root: Path, study: str, text: str) -> None:
 
 @contextmanager
 def _gate(root: Path) -> Iterator[None]:
-    (root / _GATE).mkdir(exist_ok=True)
-    lock = StoreLock(root / _GATE, _GATE_POLL_S, signs=False)
+    lock = StoreLock(root, _GATE, _GATE_POLL_S, signs=False)
     lock.own(_GATE_MINUTES)
     try:
         yield
@@ -93,7 +92,7 @@ def _gate(root: Path) -> Iterator[None]:
 @contextmanager
 def _through_gate(task: StudyTask) -> Iterator[None]:
     with _gate(task.root):
-        if (task.root / _GATE / _RUN).read_text(encoding="utf-8") != task.run:
+        if (task.root / RUNS / _PRESENT).read_text(encoding="utf-8") != task.run:
             raise RuntimeError("another run has taken over this store meanwhile; the result is dropped")
         yield
 

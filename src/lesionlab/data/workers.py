@@ -6,7 +6,7 @@ import os
 import random
 import sys
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -22,15 +22,7 @@ Result = TypeVar("Result")
 
 
 class WorkerLost(RuntimeError):
-    """A worker process ended without an answer: killed, most often for want of memory, or crashed in native code.
-
-    Attributes:
-        tasks: the tasks known to be what killed their workers; where empty, any that was not yielded may be it.
-    """
-
-    def __init__(self, message: str, tasks: Collection[str] = ()) -> None:
-        super().__init__(message)
-        self.tasks = frozenset(tasks)
+    """A worker process ended without an answer: killed, most often for want of memory, or crashed in native code."""
 
 
 def run_parallel(
