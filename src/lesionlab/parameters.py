@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
+from lesionlab.data.engine import Engine
 from lesionlab.data.layout import Layout
 from lesionlab.data.manipulation import ManipulationOptions
 from lesionlab.data.slice_rules import SliceRules
@@ -47,11 +48,24 @@ class RunOptions(BaseModel):
 
     workers: int = Field(0, ge=0, description="processes; 0: one per core")
     allow_failures: bool = Field(False, description="go on without studies that a stage could not process")
+    scheduler: str | None = Field(None, description="address of a Dask scheduler; null: processes of this machine")
+    memory_gb: PositiveFloat | None = Field(None, description="what one worker may take; null: what is free")
+    wait_minutes: float = Field(0, ge=0, description="for another run in the same folders to end; 0: stop at once")
 
     @property
     def processes(self) -> int:
         """The number of processes meant."""
         return self.workers or os.cpu_count() or 1
+
+    @property
+    def engine(self) -> Engine:
+        """Where studies are computed."""
+        return Engine(self.processes, self.scheduler, self.memory_gb)
+
+    @property
+    def alone(self) -> Self:
+        """For a stage that is a single job, which spreads its own work over this machine's processes."""
+        return self.model_copy(update={"workers": 1, "scheduler": None, "memory_gb": None})
 
 
 class AugmentationOptions(BaseModel):

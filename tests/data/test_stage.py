@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,9 @@ import numpy as np
 import pytest
 from cloudpickle import register_pickle_by_value, unregister_pickle_by_value
 
-from lesionlab.data.stage import StageError, duration, run_stage
+from lesionlab.data.engine import Engine
+from lesionlab.data.progress import duration
+from lesionlab.data.stage import StageError, run_stage
 from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.errors import InputError
 from lesionlab.imaging.volume import Volume
@@ -117,7 +120,7 @@ def test_a_damaged_study_is_computed_again(stage: Stage, damage: str) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_one_failure_costs_no_other_study(stage: Stage, workers: int) -> None:
     with pytest.raises(StageError) as caught:
-        stage.run(faults={"b": "input"}, workers=workers)
+        stage.run(faults={"b": "input"}, engine=Engine(workers))
     for part in ("1 of 3 studies failed", "b: subject b, file x.nii", "Cure: mend it", "_logs", "allow_failures"):
         assert part in str(caught.value)
     store = SubjectStore(stage.root)
@@ -125,7 +128,7 @@ def test_one_failure_costs_no_other_study(stage: Stage, workers: int) -> None:
     assert store.studies() == ["a", "c"]
     assert list(store.failures()["study"]) == ["b"]
     assert "InputError" in (stage.root / "_logs" / "b.log").read_text()
-    assert stage.run(workers=workers).complete()
+    assert stage.run(engine=Engine(workers)).complete()
     assert stage.counts() == {"a": 1, "b": 2, "c": 1}
 
 
@@ -158,7 +161,7 @@ def test_a_study_that_fails_now_does_not_pass_by_its_older_result(stage: Stage) 
 def test_the_number_of_workers_does_not_change_the_result(stage: Stage, tmp_path: Path) -> None:
     one = stage.run(seed=4)
     (tmp_path / "two").mkdir()
-    two = Stage(tmp_path / "two").run(seed=4, workers=2)
+    two = Stage(tmp_path / "two").run(seed=4, engine=Engine(2))
     assert two.complete()
     for study in "abc":
         first, second = one.record(study), two.record(study)
@@ -169,8 +172,8 @@ def test_the_number_of_workers_does_not_change_the_result(stage: Stage, tmp_path
 
 
 def test_another_seed_reaches_workers_that_are_running_already(stage: Stage) -> None:
-    stage.run(workers=2, seed=1)
-    assert stage.run(workers=2, seed=2).record("a")["environment"]["ANTS_RANDOM_SEED"] == "3"
+    stage.run(engine=Engine(2), seed=1)
+    assert stage.run(engine=Engine(2), seed=2).record("a")["environment"]["ANTS_RANDOM_SEED"] == "3"
 
 
 def test_the_environment_is_put_back(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +182,7 @@ def test_the_environment_is_put_back(stage: Stage, monkeypatch: pytest.MonkeyPat
     random.seed(0)
     expected = random.Random(0).random()
     stage.run()
-    stage.run(workers=2, seed=9)
+    stage.run(engine=Engine(2), seed=9)
     assert os.environ["OMP_NUM_THREADS"] == "3"
     assert "ANTS_RANDOM_SEED" not in os.environ
     assert random.random() == expected
@@ -187,7 +190,7 @@ def test_the_environment_is_put_back(stage: Stage, monkeypatch: pytest.MonkeyPat
 
 def test_a_worker_that_dies_fails_its_study_alone(stage: Stage) -> None:
     with pytest.raises(StageError, match="1 of 4 studies failed:\n  b: a worker process died"):
-        stage.run("abcd", faults={"b": "kill"}, workers=2)
+        stage.run("abcd", faults={"b": "kill"}, engine=Engine(2))
     assert SubjectStore(stage.root).studies() == ["a", "c", "d"]
     assert (stage.root / "_logs" / "b.log").is_file()
 
@@ -225,7 +228,7 @@ def test_a_killed_run_goes_on_where_it_stopped(stage: Stage, tmp_path: Path) -> 
     assert [path for path in stage.root.iterdir() if path.name.startswith(".b.")]  # what it had written aside
     assert stage.run(code="v1").complete()
     assert stage.counts() == {"b": 1, "c": 1}  # a was whole
-    assert not [path for path in stage.root.iterdir() if path.name.startswith(".")]
+    assert not [path for path in stage.root.iterdir() if ".aside-" in path.name]
 
 
 def test_a_run_that_is_interrupted_is_not_complete_by_its_older_manifest(stage: Stage) -> None:
@@ -246,8 +249,9 @@ def test_progress_is_logged(stage: Stage, caplog: pytest.LogCaptureFixture) -> N
     with caplog.at_level(logging.INFO):
         stage.run()
     lines = [record.getMessage() for record in caplog.records]
-    assert lines[0] == "coregister: 0 of 3 studies are current, 3 to do"
-    assert lines[-1] == "coregister: 3/3 studies, 0 s left"
+    assert lines[0] == "coregister: 3 studies: 3 new"
+    assert lines[-2] == "coregister: 3/3 studies, 0 s left"
+    assert re.fullmatch(r"coregister: peak memory \d\.\d\d GB a worker", lines[-1])
 
 
 @pytest.mark.parametrize(

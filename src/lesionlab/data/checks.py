@@ -12,6 +12,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from lesionlab.data.cohort import Cohort, CohortSchema, discover, fault_row, none_usable, quarantine_table
+from lesionlab.data.engine import Engine
 from lesionlab.data.layout import Layout, LesionLayout, check_classes
 from lesionlab.data.lesions import MASK_DTYPE, lesion_volumes, read_lesion
 from lesionlab.data.names import listed
@@ -89,7 +90,7 @@ def check_cohort(
     studies = {str(study): rows for study, rows in cohort.table.groupby("study", sort=False)}
     _log.info("cohort: reading the files of %d studies", len(studies))
     tasks = {study: _Task(rows, layout.lesion, tuple(lesion_classes)) for study, rows in studies.items()}
-    found = dict(run_parallel(_check_study, tasks, options.workers))
+    found = dict(run_parallel(_check_study, tasks, Engine(options.workers)))
     faults = [fault_row(study, error) for study in studies for error in found[study].faults]
     quarantine = pd.concat([cohort.quarantine, quarantine_table(faults)], ignore_index=True)
     good = cohort.table[~cohort.table["study"].isin(quarantine["study"])].reset_index(drop=True)

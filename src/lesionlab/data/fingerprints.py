@@ -17,8 +17,11 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
+from lesionlab.imaging.places import split_part
+
 _DIGEST_BYTES = 16
 _BLOCK_BYTES = 1 << 20
+_KNOWN_FILES = 500_000  # whose fingerprints a process remembers: those of some ten thousand studies
 _READERS = 4  # threads: hashing lets go of the interpreter, and a disk serves few readers best
 
 
@@ -41,9 +44,22 @@ def fingerprint_of(*objects: object) -> str:
 
 
 def file_fingerprint(path: Path | str) -> str:
-    """A fingerprint of a file's content; read once per process as long as size and time of the file stay."""
-    status = Path(path).stat()
-    return _content(str(path), status.st_size, status.st_mtime_ns)
+    """A fingerprint of a scan's content: a file, a folder of files (a DICOM series), or ``file#name=value``.
+
+    Content is read once per process, as long as the file stays the same one, with its size and its times; the time of
+    its last change of status is among them, which no program can set back. What cannot be read has a fingerprint too,
+    of its own: the study it belongs to will fail with the reason, and the others go on.
+    """
+    place, part = split_part(path)
+    ending = "".join(f"#{name}={value}" for name, value in part.items())
+    try:
+        if place.is_dir():
+            inside = sorted(file for file in place.rglob("*") if file.is_file())
+            return fingerprint_of([(file.relative_to(place).as_posix(), file_fingerprint(file)) for file in inside])
+        status = place.stat()
+        return _content(str(place), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino) + ending
+    except OSError as error:
+        return f"unreadable: {error.strerror}{ending}"
 
 
 def code_fingerprint(*parts: Callable[..., Any] | ModuleType) -> str:
@@ -56,16 +72,20 @@ def code_fingerprint(*parts: Callable[..., Any] | ModuleType) -> str:
 
 def study_fingerprints(table: pd.DataFrame) -> dict[str, str]:
     """A fingerprint per study of a cohort: the content of its scans and masks, wherever they lie."""
-    files = {str(path) for column in ("path", "lesion_path", "brain_path") for path in table[column] if path}
+    files = sorted({str(path) for column in ("path", "lesion_path", "brain_path") for path in table[column] if path})
     with ThreadPoolExecutor(_READERS) as pool:
-        content = dict(zip(sorted(files), pool.map(file_fingerprint, sorted(files)), strict=True)) | {"": ""}
-    result = {}
-    for study, rows in table.groupby("study"):
-        first = rows.iloc[0]
-        scans = {name: content[path] for name, path in zip(rows["sequence"], rows["path"], strict=True)}
-        masks = (content[first.lesion_path], first.lesion_on, content[first.brain_path])
-        result[str(study)] = fingerprint_of(first.subject, first.visit, scans, masks)
-    return result
+        content = dict(zip(files, pool.map(file_fingerprint, files), strict=True)) | {"": ""}
+    scans: dict[str, dict[str, str]] = {}
+    firsts: dict[str, Any] = {}
+    for row in table.itertuples():  # not grouped: a table for each study of ten thousand takes its time
+        firsts.setdefault(str(row.study), row)
+        scans.setdefault(str(row.study), {})[str(row.sequence)] = content[str(row.path)]
+    return {
+        study: fingerprint_of(
+            row.subject, row.visit, scans[study], (content[row.lesion_path], row.lesion_on, content[row.brain_path])
+        )
+        for study, row in sorted(firsts.items())
+    }
 
 
 def cohort_fingerprint(table: pd.DataFrame) -> str:
@@ -73,10 +93,10 @@ def cohort_fingerprint(table: pd.DataFrame) -> str:
     return fingerprint_of(study_fingerprints(table))
 
 
-@lru_cache(maxsize=100_000)
-def _content(path: str, size: int, changed_ns: int) -> str:
+@lru_cache(maxsize=_KNOWN_FILES)
+def _content(path: str, size: int, *_state: int) -> str:
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    with Path(path).open("rb") as file:
+    with Path(path).open("rb", buffering=0) as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return f"{size}:{digest.hexdigest()}"

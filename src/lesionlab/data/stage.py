@@ -5,25 +5,35 @@ from __future__ import annotations
 import functools
 import logging
 import shutil
-import time
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from lesionlab import __version__
-from lesionlab.data.artifact import ASIDE, is_current, read_receipt, write_json, writing
+from lesionlab.data.artifact import ASIDE, is_current, read_receipt, write_json
+from lesionlab.data.engine import Engine
 from lesionlab.data.fingerprints import code_fingerprint, fingerprint_of
+from lesionlab.data.lock import reading_lock
+from lesionlab.data.memory import GIB
 from lesionlab.data.names import listed
-from lesionlab.data.subject_store import LOGS, MANIFEST, StudyResult, SubjectStore, write_result
+from lesionlab.data.plan import Plan, Sources, make_plan, parameters_of
+from lesionlab.data.progress import Progress
+from lesionlab.data.study_task import Done, StudyTask, foreseen, open_gate, process_study, write_log
+from lesionlab.data.subject_store import AWAY, LOGS, MANIFEST, StudyResult, SubjectStore
 from lesionlab.data.workers import WorkerLost, run_parallel
 from lesionlab.errors import InputError
 
 Inputs = TypeVar("Inputs")
 
-MANIFEST_VERSION = 1
+#: Says of a study's quality measures why it is to be held back, or ``None``.
+Judge = Callable[[Mapping[str, float]], str | None]
+
+MANIFEST_VERSION = 2
+_PEAK, _CREATED = "peak_memory_gb", "created"
+_VOLATILE = (_PEAK, _CREATED)  # what differs between runs that make the same
 
 _log = logging.getLogger(__name__)
 
@@ -48,40 +58,9 @@ class StageError(RuntimeError):
         return StageError, (self.stage, self.failures, self.expected, self.logs)
 
 
-class _Task(NamedTuple):
-    root: Path
-    study: str
-    inputs: Any
-    fingerprint: str
-
-
-@dataclass
-class _Run:
-    """One run of a stage: what its manifest says."""
-
-    stage: str
-    root: Path
-    expected: dict[str, str]  # study to fingerprint
-    facts: dict[str, Any]
-    allow_failures: bool
-    failed: dict[str, str] = field(default_factory=dict)
-
-    def left(self) -> list[str]:
-        """The studies still to do."""
-        return [study for study, key in self.expected.items() if not is_current(self.root / study, key)]
-
-    def write_manifest(self, finished: bool) -> bool:
-        """Write down what is there; returns whether the stage is complete."""
-        entries = {study: read_receipt(self.root / study) for study in self.expected if study not in self.failed}
-        whole = {study: entry for study, entry in entries.items() if entry and self._is_due(study, entry)}
-        settled = set(whole) | (set(self.failed) if self.allow_failures else set())
-        complete = finished and bool(whole) and settled == set(self.expected)
-        lists = {"expected": self.expected, "present": whole, "failed": self.failed}
-        write_json(self.root / MANIFEST, {**self.facts, "complete": complete, **lists})
-        return complete
-
-    def _is_due(self, study: str, entry: Mapping[str, Any]) -> bool:
-        return bool(entry["fingerprint"] == self.expected[study])
+def code_of_stage(code: str) -> str:
+    """The fingerprint of a stage's code, this package's version included."""
+    return fingerprint_of({"package": __version__, "code": code})
 
 
 def run_stage(
@@ -93,48 +72,58 @@ def run_stage(
     options: object = None,
     code: str | None = None,
     stage: str | None = None,
-    workers: int = 1,
+    engine: Engine | None = None,
+    wait_minutes: float = 0,
     allow_failures: bool = False,
     seed: int = 0,
+    judge: Judge | None = None,
 ) -> SubjectStore:
     """Bring a stage's store up to date: compute the studies that are missing, changed or damaged, keep the others.
+
+    What will be done, and why, is logged first. Folders of studies that are no longer among the jobs are put into
+    ``.away``, and taken back as they are when the study returns unchanged.
 
     Args:
         root: the stage's folder.
         jobs: study to what ``work`` needs. Jobs travel to worker processes: let them hold paths, stores and options,
-            and let ``work`` load the volumes.
-        work: makes the result of one study. It must be importable by name where ``workers`` > 1; a
+            and let ``work`` load the volumes. One that is a :class:`lesionlab.data.memory.ReadsFiles` is refused where
+            it would take more memory than there is.
+        work: makes the result of one study. It must be importable by name where a worker process runs it; a
             ``functools.partial`` is. Whatever it raises fails that study alone.
         fingerprints: study to a fingerprint of its inputs (the cohort's, or the previous store's).
         options: the stage's options, anything :func:`fingerprint_of` knows.
         code: version of the code; by default a fingerprint of the module that holds ``work``.
         stage: its name in messages; by default the folder's.
-        workers: processes; 1 runs in this one.
+        engine: where the studies are computed; by default in this process.
+        wait_minutes: how long to wait for another run that is at work in this store.
         allow_failures: whether failed studies leave the stage complete (unless all fail).
         seed: of the random numbers that ``work`` and ANTs draw.
+        judge: called with each study's measures once its result is whole, computed now or before. Where it gives a
+            reason the study counts as failed; its files stay.
 
     Returns:
         The store, complete.
 
     Raises:
         StageError: studies failed and that is not allowed, or all failed. What succeeded is kept.
-        InputError: no jobs, or a study's name that cannot be a folder's.
+        InputError: no jobs, a study's name that cannot be a folder's, or another run is at work in the store.
     """
     root = Path(root)
     name = stage or root.name
     _check_names(jobs, name)
-    version = {"package": __version__, "code": code or code_fingerprint(work)}
-    parameters = fingerprint_of(options, seed)
-    keys = {study: fingerprint_of(fingerprints[study], parameters, version) for study in jobs}
-    facts = {"version": MANIFEST_VERSION, "stage": name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    facts |= {"code_version": version, "options": parameters, "seed": seed, "allow_failures": allow_failures}
-    run = _Run(name, root, keys, facts, allow_failures)
-    _prepare(run)
-    tasks = {study: _Task(root, study, jobs[study], keys[study]) for study in run.left()}
-    _log.info("%s: %d of %d studies are current, %d to do", name, len(jobs) - len(tasks), len(jobs), len(tasks))
-    _process(run, functools.partial(_process_study, work), tasks, workers, seed)
-    complete = run.write_manifest(finished=True)
-    if not complete:
+    version = code_of_stage(code or code_fingerprint(work))
+    sources = {study: Sources(fingerprints[study], parameters_of(options, seed), version) for study in jobs}
+    facts = {"version": MANIFEST_VERSION, "stage": name, "code_version": {"package": __version__, "code": version}}
+    facts |= {"options": parameters_of(options, seed), "seed": seed, "allow_failures": allow_failures}
+    run = _Run(root, name, sources, facts, allow_failures, engine or Engine(), seed, judge or _lenient)
+    with _foreseen(root), reading_lock(root, wait_minutes) as lock:
+        run.look()
+        _log.info("%s", run.plan)
+        if not run.settled():
+            lock.own(wait_minutes)
+            run.look()  # another run may have worked here while this one waited
+            run.compute(jobs, work)
+    if not run.complete:
         raise StageError(name, run.failed, len(jobs), root / LOGS)
     for study, reason in run.failed.items():
         _log.warning("%s: %s failed and is left out: %s", name, study, reason)
@@ -152,85 +141,142 @@ def _check_names(jobs: Mapping[str, object], stage: str) -> None:
         )
 
 
-def _prepare(run: _Run) -> None:
-    """Take away what killed runs left; say that the stage is not complete, before anything in it changes."""
-    run.root.mkdir(parents=True, exist_ok=True)
-    for leftover in run.root.glob(f".*{ASIDE}*"):
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    shutil.rmtree(run.root / LOGS, ignore_errors=True)
-    if run.left():
-        run.write_manifest(finished=False)
+def _lenient(measures: Mapping[str, float]) -> None:
+    """The judge who holds nothing back."""
 
 
-def _process(run: _Run, work: Callable[[_Task], str | None], tasks: dict[str, _Task], workers: int, seed: int) -> None:
-    """Do all tasks. Where one kills its worker, the unfinished ones go on one by one, so that only that one fails."""
-    progress = _Progress(run.stage, len(tasks))
-    done: set[str] = set()
+@contextmanager
+def _foreseen(root: Path) -> Iterator[None]:
+    """Tell a full disk or missing rights plainly where they stop the whole stage."""
     try:
-        for study, reason in run_parallel(work, tasks, min(workers, len(tasks)), seed):
-            done.add(study)
-            progress.step(run, study, reason)
-    except WorkerLost:
-        _log.warning("%s: a worker process died; the studies it may have had go on one by one", run.stage)
-        for study in [study for study in tasks if study not in done]:
-            progress.step(run, study, _process_alone(run, work, tasks[study], seed))
+        yield
+    except OSError as error:
+        raise foreseen(error, root) or error from error
 
 
-def _process_alone(run: _Run, work: Callable[[_Task], str | None], task: _Task, seed: int) -> str | None:
-    if is_current(run.root / task.study, task.fingerprint):
-        return None
-    try:
-        return dict(run_parallel(work, {task.study: task}, _ALONE, seed))[task.study]
-    except WorkerLost as lost:
-        _write_log(task, str(lost))
-        return f"{lost}; give it more memory, or look at the scan"
+@dataclass
+class _Run:
+    """One run of a stage: what it does to the store, and what the manifest says of it."""
+
+    root: Path
+    stage: str
+    sources: Mapping[str, Sources]
+    facts: dict[str, Any]
+    allow_failures: bool
+    engine: Engine
+    seed: int
+    judge: Judge
+    plan: Plan = field(default_factory=lambda: Plan("", {}, {}))
+    finished: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # study to receipt
+    failed: dict[str, str] = field(default_factory=dict)
+    held_back: dict[str, str] = field(default_factory=dict)
+    peak: int = 0
+
+    def look(self) -> None:
+        """Plan, from what is in the store."""
+        self.plan = make_plan(self.root, self.sources, self.stage)
+        self.finished = {s: receipt for s, receipt in self.plan.receipts.items() if s not in self.plan.returning()}
+        self._judge()
+
+    def settled(self) -> bool:
+        """Whether the store is as it should be, and its manifest says so."""
+        before = SubjectStore(self.root).manifest() or {}
+        said = {key: value for key, value in before.items() if key not in _VOLATILE}
+        return not self.plan.todo() and not self.plan.away and self._says() == said
+
+    @property
+    def complete(self) -> bool:
+        """Whether every study is there, or failed where that is allowed; never where all failed."""
+        left_out = {**self.failed, **self.held_back} if self.allow_failures else {}
+        used = self.finished.keys() - self.held_back.keys()
+        return bool(used) and used | left_out.keys() == self.plan.keys.keys()
+
+    def compute(self, jobs: Mapping[str, Any], work: Callable[[Any], StudyResult]) -> None:
+        """Do what the plan says."""
+        self._write(self._says() | {"complete": False})
+        self._tidy()
+        name, memory = open_gate(self.root), self.engine.memory_gb
+        todo = self.plan.todo()
+        tasks = {s: StudyTask(self.root, s, jobs[s], self.sources[s], name, memory) for s in todo}
+        self._process(functools.partial(process_study, work), tasks)
+        _remove_leftovers(self.root)  # of workers that died
+        self._judge()
+        self._write(self._says())
+
+    def _tidy(self) -> None:
+        """Put studies that come and go in their place; take away what killed runs left."""
+        _remove_leftovers(self.root)
+        shutil.rmtree(self.root / LOGS, ignore_errors=True)
+        away = self.root / AWAY
+        for study in self.plan.away:
+            _move(self.root / study, away / study)
+        for study in self.plan.returning():
+            _move(away / study, self.root / study)
+            self.finished[study] = self.plan.receipts[study]
+        for study in self.plan.keys:
+            shutil.rmtree(away / study, ignore_errors=True)  # made from something else
+
+    def _process(self, work: Callable[[StudyTask], Done], tasks: dict[str, StudyTask]) -> None:
+        """Do all tasks. Where one kills its worker, those it may have taken along go on one by one."""
+        progress = Progress(self.stage, len(tasks))
+        done: set[str] = set()
+        try:
+            for study, result in run_parallel(work, tasks, self.engine, self.seed):
+                done.add(study)
+                self._take(study, result, progress)
+        except WorkerLost:
+            _log.warning("%s: a worker process died; the studies it may have had go on one by one", self.stage)
+            for study in [study for study in tasks if study not in done]:
+                self._take(study, self._alone(work, tasks[study]), progress)
+        if self.peak:
+            limit = f" of {self.engine.memory_gb:g} GB allowed" if self.engine.memory_gb else ""
+            _log.info("%s: peak memory %.2f GB a worker%s", self.stage, self.peak / GIB, limit)
+
+    def _take(self, study: str, result: Done, progress: Progress) -> None:
+        self.peak = max(self.peak, result.peak)
+        receipt = read_receipt(self.root / study) if result.reason is None else None
+        reason = result.reason
+        if receipt is not None:
+            self.finished[study] = receipt
+        else:
+            reason = self.failed[study] = reason or "its files are gone again: another program removes them"
+        progress.step(study, reason)
+
+    def _alone(self, work: Callable[[StudyTask], Done], task: StudyTask) -> Done:
+        if is_current(self.root / task.study, task.sources.key):
+            return Done(None, 0)
+        try:
+            return dict(run_parallel(work, {task.study: task}, self.engine.alone(), self.seed))[task.study]
+        except WorkerLost as lost:
+            write_log(self.root, task.study, str(lost))
+            return Done(f"{lost}; give it more memory, or look at the scan", 0)
+
+    def _judge(self) -> None:
+        store = SubjectStore(self.root)
+        judged = {} if self.judge is _lenient else {s: self.judge(store.measures(s)) for s in self.finished}
+        self.held_back = {study: reason for study, reason in judged.items() if reason is not None}
+
+    def _says(self) -> dict[str, Any]:
+        """What the manifest says, save for what differs from run to run."""
+        used = {s: self.finished[s] for s in self.plan.keys if s in self.finished and s not in self.held_back}
+        lists = {"expected": dict(self.plan.keys), "present": used, "failed": {**self.failed, **self.held_back}}
+        return {**self.facts, "complete": self.complete, **lists, "held_back": list(self.held_back)}
+
+    def _write(self, said: dict[str, Any]) -> None:
+        before = SubjectStore(self.root).manifest() or {}
+        peak = round(self.peak / GIB, 3) if self.peak else before.get(_PEAK)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(self.root / MANIFEST, {**said, _CREATED: now, _PEAK: peak}, durable=True)
 
 
-_ALONE = 2  # workers for a single task: as few as run it in a process of its own
+def _remove_leftovers(root: Path) -> None:
+    """Take away what killed runs and workers left half-written."""
+    for leftover in root.glob(f".*{ASIDE}*"):
+        shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
 
-def _process_study(work: Callable[[Any], StudyResult], task: _Task) -> str | None:
-    """Compute and write one study; returns the reason where that fails."""
-    try:
-        result = work(task.inputs)
-        with writing(task.root / task.study, task.fingerprint) as aside:
-            write_result(result, aside)
-    except Exception as error:  # whatever a study's data do to the code, the other studies go on
-        _write_log(task, traceback.format_exc())
-        return str(error) if isinstance(error, InputError) else _short(error)
-    return None
-
-
-def _short(error: Exception) -> str:
-    """An unforeseen error in one line: its kind, its text, and the innermost place it came from."""
-    innermost = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(innermost.filename).name}, line {innermost.lineno})"
-
-
-def _write_log(task: _Task, text: str) -> None:
-    folder = task.root / LOGS
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{task.study}.log").write_text(text, encoding="utf-8")
-
-
-class _Progress:
-    """Log lines with the time left, judged by the studies done so far."""
-
-    def __init__(self, stage: str, total: int) -> None:
-        self.stage, self.total, self.done, self.start = stage, total, 0, time.monotonic()
-
-    def step(self, run: _Run, study: str, reason: str | None) -> None:
-        self.done += 1
-        if reason is not None:
-            run.failed[study] = reason
-            _log.error("%s: study %s failed: %s", self.stage, study, reason)
-        left = (time.monotonic() - self.start) / self.done * (self.total - self.done)
-        _log.info("%s: %d/%d studies, %s left", self.stage, self.done, self.total, duration(left))
-
-
-def duration(seconds: float) -> str:
-    """A duration as people say it: ``"1 min 12 s"``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes) + [f"{rest} s"] * (not hours)
-    return " ".join(parts)
+def _move(folder: Path, place: Path) -> None:
+    if place.exists():
+        shutil.rmtree(place)
+    place.parent.mkdir(exist_ok=True)
+    folder.replace(place)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +13,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from nibabel.filebasedimages import ImageFileError
 
-from lesionlab.data.artifact import RECEIPT, read_receipt, write_json
+from lesionlab.data.artifact import RECEIPT, is_whole, write_json
 from lesionlab.data.names import listed, suggestion
 from lesionlab.errors import InputError
 from lesionlab.imaging.nifti import write_volume
@@ -20,6 +23,8 @@ from lesionlab.imaging.volume import Volume
 
 MANIFEST = "manifest.json"
 LOGS = "_logs"
+#: Where the folders of studies lie that the cohort does not hold any more.
+AWAY = ".away"
 _RECORD, _QC, _SUFFIX = "record.json", "qc.json", ".nii.gz"
 _RUN_AGAIN = "run the stage again: it computes what is missing and keeps the rest"
 
@@ -62,17 +67,23 @@ class SubjectStore:
     def complete(self) -> bool:
         """Whether every expected study is there whole, or failed where failures were allowed."""
         manifest = self.manifest()
-        return manifest is not None and manifest["complete"] is True and set(self.studies()) == set(manifest["present"])
+        if manifest is None or manifest["complete"] is not True:
+            return False
+        return all(is_whole(self.root / study, receipt) for study, receipt in manifest["present"].items())
 
     def studies(self) -> list[str]:
         """The studies of the last run that are there and whole, in the run's order."""
-        manifest = self.manifest() or {"expected": {}, "present": {}}
-        return [study for study in manifest["expected"] if self._is_whole(study, manifest["present"].get(study))]
+        return list(self.fingerprints())
 
     def fingerprints(self) -> dict[str, str]:
-        """The fingerprint of each study: what the next stage's fingerprints are made from."""
-        manifest = self.manifest() or {"present": {}}
-        return {study: manifest["present"][study]["fingerprint"] for study in self.studies()}
+        """The fingerprint of each of :meth:`studies`: what the next stage's fingerprints are made from."""
+        # While the manifest holds, receipts say the same as it does: only the sizes are looked at.
+        present = (self.manifest() or {"present": {}})["present"]
+        return {study: told["fingerprint"] for study, told in present.items() if is_whole(self.root / study, told)}
+
+    def held_back(self) -> list[str]:
+        """The studies whose result is there, but was judged not to be used; :meth:`failures` has the reasons."""
+        return list((self.manifest() or {"held_back": []}).get("held_back", []))
 
     def names(self, study: str) -> list[str]:
         """The names of a study's volumes, sorted; raises ``InputError`` for a study that is not there."""
@@ -91,8 +102,11 @@ class SubjectStore:
                 subject=study,
                 file=path,
             )
-        image = nib.nifti1.load(path)  # not read_volume: a map that is 0 everywhere is no fault here
-        return Volume(np.ascontiguousarray(image.dataobj), np.asarray(image.affine, dtype=np.float64))
+        try:
+            image = nib.nifti1.load(path)  # not read_volume: a map that is 0 everywhere is no fault here
+            return Volume(np.ascontiguousarray(image.dataobj), np.asarray(image.affine, dtype=np.float64))
+        except (EOFError, ValueError, zlib.error, gzip.BadGzipFile, ImageFileError) as error:
+            raise _damaged(study, path, error) from error
 
     def volumes(self, study: str) -> dict[str, Volume]:
         """Read all volumes of a study."""
@@ -102,21 +116,20 @@ class SubjectStore:
         """The record of a study; raises ``InputError`` for a study that is not there."""
         return json.loads((self._folder(study) / _RECORD).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
-    def qc(self) -> pd.DataFrame:
-        """The quality measures, long: ``study``, ``measure``, ``value``."""
-        rows = []
-        for study in self.studies():
-            measures = json.loads((self.root / study / _QC).read_text(encoding="utf-8"))
-            rows += [(study, name, value) for name, value in measures.items()]
+    def measures(self, study: str) -> dict[str, float]:
+        """The quality measures of one study, held back or not; raises ``InputError`` for one that is not there."""
+        return json.loads((self._folder(study) / _QC).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+    def qc(self, held_back: bool = False) -> pd.DataFrame:
+        """The quality measures, long: ``study``, ``measure``, ``value``; on demand those of studies held back too."""
+        studies = self.studies() + (self.held_back() if held_back else [])
+        rows = [(study, name, value) for study in studies for name, value in self.measures(study).items()]
         return pd.DataFrame(rows, columns=["study", "measure", "value"]).astype({"value": float})
 
     def failures(self) -> pd.DataFrame:
         """The studies that failed in the last run: ``study``, ``reason``."""
         manifest = self.manifest() or {"failed": {}}
         return pd.DataFrame(list(manifest["failed"].items()), columns=["study", "reason"])
-
-    def _is_whole(self, study: str, entry: Mapping[str, Any] | None) -> bool:
-        return entry is not None and read_receipt(self.root / study) == entry
 
     def _folder(self, study: str) -> Path:
         folder = self.root / study
@@ -131,6 +144,17 @@ class SubjectStore:
                 file=folder,
             )
         return folder
+
+
+def _damaged(study: str, path: Path, error: Exception) -> InputError:
+    return InputError(
+        "a file of the stage is damaged",
+        given=f"{type(error).__name__}: {error}",
+        allowed="the file as the stage wrote it",
+        cure=f"delete the folder {path.parent} and {_RUN_AGAIN}",
+        subject=study,
+        file=path,
+    )
 
 
 def write_result(result: StudyResult, folder: Path) -> None:

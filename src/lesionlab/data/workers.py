@@ -14,6 +14,7 @@ import joblib
 import numpy as np
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from lesionlab.data.engine import Engine
 from lesionlab.imaging.ants_bridge import reproducible_environment
 
 Task = TypeVar("Task")
@@ -25,30 +26,42 @@ class WorkerLost(RuntimeError):
 
 
 def run_parallel(
-    work: Callable[[Task], Result], tasks: Mapping[str, Task], workers: int, seed: int = 0
+    work: Callable[[Task], Result], tasks: Mapping[str, Task], engine: Engine, seed: int = 0
 ) -> Iterator[tuple[str, Result]]:
     """Yield ``(name, work(task))`` for every task, as they finish.
 
     Each call has one thread and its own seed, made from the seed and the task's name, so that the results do not depend
-    on the number of workers. With one worker the calls run in this process.
+    on the number or the kind of workers. With one worker the calls run in this process.
 
     Args:
-        work: called with one task; what it raises ends the run. It must be importable by name where workers > 1.
+        work: called with one task; what it raises ends the run. It must be importable by name unless run here.
         tasks: name to argument; arguments travel to the workers, so let them name files and not hold volumes.
-        workers: processes.
+        engine: the workers.
         seed: of the run.
 
     Raises:
         WorkerLost: a worker process died; what had been yielded before stands.
+        InputError: the engine's scheduler cannot be used.
     """
-    if workers == 1 or not tasks:
-        for name, task in tasks.items():
-            yield _call(work, name, task, seed)
+    if engine.scheduler is not None and tasks:
+        from lesionlab.data.dask_engine import run_on_dask  # an extra: not everyone has the library
+
+        yield from run_on_dask(work, tasks, engine.scheduler, seed)
         return
+    if engine.workers == 1 or not tasks:
+        for name, task in tasks.items():
+            yield call(work, name, task, seed)
+        return
+    yield from _run_in_processes(work, tasks, engine.processes(len(tasks)), seed)
+
+
+def _run_in_processes(
+    work: Callable[[Task], Result], tasks: Mapping[str, Task], workers: int, seed: int
+) -> Iterator[tuple[str, Result]]:
     # The variables count when a library is loaded: the worker gets them at its start and before it imports anything.
     with environment(seed) as values:
         pool = joblib.Parallel(
-            n_jobs=workers,
+            n_jobs=max(workers, _OWN_PROCESS),
             backend="loky",
             return_as="generator_unordered",
             batch_size=1,  # one answer per task: a worker that dies takes no finished one with it
@@ -57,9 +70,14 @@ def run_parallel(
             initargs=(values,),
         )
         try:
-            yield from pool(joblib.delayed(_call)(work, name, task, seed) for name, task in tasks.items())
+            yield from pool(joblib.delayed(call)(work, name, task, seed) for name, task in tasks.items())
         except TerminatedWorkerError as error:
             raise WorkerLost("a worker process died (out of memory, or a crash in native code)") from error
+
+
+_OWN_PROCESS = (
+    2  # joblib computes in the calling process with fewer; ``pre_dispatch`` still limits how many are at work
+)
 
 
 @contextmanager
@@ -78,7 +96,8 @@ def environment(seed: int) -> Iterator[dict[str, str]]:
                 os.environ[name] = value
 
 
-def _call(work: Callable[[Task], Result], name: str, task: Task, seed: int) -> tuple[str, Result]:
+def call(work: Callable[[Task], Result], name: str, task: Task, seed: int) -> tuple[str, Result]:
+    """``(name, work(task))`` with one thread and the task's own random numbers."""
     own_seed = zlib.crc32(f"{seed}/{name}".encode())
     with environment(seed), _seeded(own_seed), _torch_seeded(own_seed):
         return name, work(task)

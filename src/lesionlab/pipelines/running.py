@@ -13,7 +13,8 @@ from typing import Any
 
 import lesionlab
 from lesionlab.data.fingerprints import fingerprint_of
-from lesionlab.data.stage import run_stage
+from lesionlab.data.plan import Link, parameters_of
+from lesionlab.data.stage import Judge, code_of_stage, run_stage
 from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.parameters import RunOptions
 
@@ -29,6 +30,7 @@ def run(
     options: object,
     run_options: RunOptions,
     seed: int = 0,
+    judge: Judge | None = None,
 ) -> SubjectStore:
     """Run a stage over its studies (see :func:`lesionlab.data.stage.run_stage`).
 
@@ -39,8 +41,9 @@ def run(
         science: the functions behind it; when their code, or a library's version, changes, studies are computed anew.
         fingerprints: study to a fingerprint of its inputs.
         options: the stage's options.
-        run_options: workers, and whether failures are allowed.
+        run_options: workers, how long to wait for another run, and whether failures are allowed.
         seed: of the random numbers drawn.
+        judge: says of a study's measures why it is to be held back.
     """
     return run_stage(
         root,
@@ -48,11 +51,39 @@ def run(
         work,
         fingerprints=fingerprints,
         options=options,
-        code=fingerprint_of(inspect.getsource(work), code_of(*science), {name: version(name) for name in _LIBRARIES}),
-        workers=run_options.processes,
+        code=stage_code(work, science),
+        engine=run_options.engine,
+        wait_minutes=run_options.wait_minutes,
         allow_failures=run_options.allow_failures,
         seed=seed,
+        judge=judge,
     )
+
+
+def link(
+    root: Path,
+    work: Callable[[Any], StudyResult],
+    science: Sequence[Callable[..., Any]],
+    inputs: Callable[[Mapping[str, Mapping[str, str]]], Mapping[str, str]],
+    options: object,
+    seed: int = 0,
+) -> Link:
+    """A stage as :func:`lesionlab.data.plan.plan_chain` plans it; what is given here is what :func:`run` gets.
+
+    Args:
+        root: the stage's folder, by whose name the links after it refer to it.
+        work: what the stage does to one study.
+        science: the functions behind it.
+        inputs: takes the keys of the stages before, gives study to a fingerprint of its inputs.
+        options: the stage's options.
+        seed: of the random numbers drawn.
+    """
+    return Link(root.name, root, inputs, parameters_of(options, seed), code_of_stage(stage_code(work, science)))
+
+
+def stage_code(work: Callable[[Any], StudyResult], science: Sequence[Callable[..., Any]]) -> str:
+    """A fingerprint of what a stage does: the function itself, the code behind it, and the libraries' versions."""
+    return fingerprint_of(inspect.getsource(work), code_of(*science), {name: version(name) for name in _LIBRARIES})
 
 
 def code_of(*things: Any) -> str:

@@ -61,7 +61,7 @@ def qc_page(
     raw = cohort[cohort["sequence"] == reference].set_index("study")["path"]
     names, classes = tuple(sequences), tuple(lesion_classes)
     jobs = {study: _Strip(study, raw[study], stores, names, reference, classes) for study in tissues.studies()}
-    strips = dict(run_parallel(_draw, jobs, run_options.processes))
+    strips = dict(run_parallel(_draw, jobs, run_options.engine))
     studies = _studies(cohort, quarantine, stores, measures, strips)
     page = render_qc(studies, cohort=cohort_options.name, lesion_classes=lesion_classes)
     return measures, page, _plain(summarise(studies))

@@ -1,0 +1,173 @@
+"""Locks on stores: one run writes, or several read, never both; a process that dies lets go of its lock.
+
+The system's advisory lock on a file is taken (``flock``), which Linux hands on to the server of a network file system.
+A library would be no shorter: filelock's file lock cannot be shared by readers, and its lock for readers and writers
+stands on SQLite, which asks not to be put on a network file system.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from lesionlab.errors import InputError
+
+#: The folder in a store for what runs tell one another: locks, who holds them, and which run is at work.
+RUNS = ".runs"
+
+_HOLDERS = "holders"
+_HELD_ELSEWHERE = (errno.EAGAIN, errno.EACCES)
+_WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EROFS)
+_POLL_S = 0.5
+_S_PER_MINUTE = 60
+
+_log = logging.getLogger(__name__)
+
+
+class StoreLock:
+    """The lock of one folder, held for reading (with others) or for writing (alone).
+
+    Args:
+        root: the folder; it has to exist.
+        name: of the lock, where a folder has several.
+        poll_s: pause between two tries while it waits, s.
+        signs: whether to leave a card that tells others who holds it.
+    """
+
+    def __init__(self, root: Path, name: str = "store", poll_s: float = _POLL_S, signs: bool = True) -> None:
+        self.root, self.name, self.poll_s, self.signs = root, name, poll_s, signs
+        self._handle: int | None = None
+
+    def share(self, wait_minutes: float = 0) -> None:
+        """Hold it for reading; a writer turns into a reader by it. Raises ``InputError`` where another writes."""
+        self._take(fcntl.LOCK_SH, wait_minutes)
+
+    def own(self, wait_minutes: float = 0) -> None:
+        """Hold it for writing, alone. Raises ``InputError`` where another reads or writes; nothing is held then."""
+        self._take(fcntl.LOCK_EX, wait_minutes)
+
+    def release(self) -> None:
+        """Let go, if it is held."""
+        if self._handle is not None:
+            if self.signs:
+                with suppress(OSError):
+                    self._card().unlink()
+            os.close(self._handle)
+            self._handle = None
+
+    def _take(self, kind: int, wait_minutes: float) -> None:
+        deadline = time.monotonic() + wait_minutes * _S_PER_MINUTE
+        said = False
+        while not self._try(kind):
+            if time.monotonic() >= deadline:
+                holders = self._holders()
+                self.release()
+                raise _busy(self.root, holders, wait_minutes)
+            if self.signs and not said:
+                _log.warning("%s: another run is at work, waiting for it: %s", self.root.name, self._holders())
+                said = True
+            time.sleep(self.poll_s)
+        if self.signs:
+            self._sign(kind)
+
+    def _try(self, kind: int) -> bool:
+        try:
+            if self._handle is None:
+                (self.root / RUNS).mkdir(exist_ok=True)
+                self._handle = os.open(self.root / RUNS / f"{self.name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+            fcntl.flock(self._handle, kind | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _WITHOUT_LOCKS:
+                _log.warning("%s: no lock (%s): see to it that no other run writes there", self.root, error.strerror)
+                return True
+            if error.errno not in _HELD_ELSEWHERE or self._handle is None:
+                raise
+            return False
+        return True
+
+    def _card(self) -> Path:
+        return self.root / RUNS / _HOLDERS / f"{socket.gethostname()}-{os.getpid()}"
+
+    def _sign(self, kind: int) -> None:
+        """Leave a card that tells others whom they wait for."""
+        since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        does = "writes" if kind == fcntl.LOCK_EX else "reads"
+        with suppress(OSError):  # a courtesy: the lock holds without it
+            self._card().parent.mkdir(exist_ok=True)
+            text = f"process {os.getpid()} on {socket.gethostname()}, which {does} since {since}"
+            self._card().write_text(text, encoding="utf-8")
+
+    def _holders(self) -> str:
+        """Who holds it, by the cards; those of processes of this host that are gone are taken away."""
+        texts = []
+        for card in sorted((self.root / RUNS / _HOLDERS).glob("*")):
+            host, _, process = card.name.rpartition("-")
+            with suppress(OSError):
+                if host == socket.gethostname() and not Path("/proc", process).exists() and Path("/proc/self").exists():
+                    card.unlink()
+                elif card != self._card():
+                    texts.append(card.read_text(encoding="utf-8"))
+        return "; ".join(texts) or "a process that left no card"
+
+
+def _busy(root: Path, holders: str, waited: float) -> InputError:
+    return InputError(
+        f"another run is at work in {root.name}" + (f", {waited:g} minutes were not enough" if waited else ""),
+        given=holders,
+        allowed="one run that writes, or several that only read",
+        cure="wait until it ends and run again, or let this one wait for it by run.wait_minutes; if that process "
+        "hangs, end it",
+        file=root,
+    )
+
+
+#: The locks that a run keeps to its end, by folder; ``None`` where stages let go of theirs.
+_kept: dict[Path, StoreLock] | None = None
+
+
+@contextmanager
+def reading_lock(root: Path, wait_minutes: float = 0) -> Iterator[StoreLock]:
+    """A lock held for reading at first; let go at the end of the block, or of the run where :func:`keep_locks` is on.
+
+    Raises:
+        InputError: another run writes there, and goes on for longer than ``wait_minutes``.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    root = root.resolve()
+    lock = (_kept or {}).get(root) or StoreLock(root)
+    lock.share(wait_minutes)
+    if _kept is not None:
+        _kept[root] = lock
+    try:
+        yield lock
+    finally:
+        if _kept is None:
+            lock.release()
+        else:
+            with suppress(InputError):  # a writer that stopped in the middle reads on
+                lock.share()
+
+
+def keep_locks() -> None:
+    """From now on each store that is used stays locked for reading, until :func:`release_locks`.
+
+    For a run of several stages: what one stage read or wrote no other run may change before the last has read it.
+    """
+    global _kept
+    _kept = {} if _kept is None else _kept
+
+
+def release_locks() -> None:
+    """Let go of all that :func:`keep_locks` kept."""
+    global _kept
+    for lock in (_kept or {}).values():
+        lock.release()
+    _kept = None
