@@ -103,11 +103,17 @@ def check_voxels(data: np.ndarray, path: Path | str, subject: str | None, *, may
         )
 
 
-def _cast(data: np.ndarray, dtype: np.dtype, path: Path | str, subject: str | None) -> np.ndarray:
-    if not np.issubdtype(dtype, np.integer):
-        return np.ascontiguousarray(data, dtype=dtype)
-    whole, limits = data if data.dtype.kind in "iub" else np.rint(data), np.iinfo(dtype)
-    if (whole is not data and not np.allclose(whole, data, atol=_WHOLE)) or whole.min() < limits.min or whole.max() > limits.max:
+def as_labels(data: np.ndarray, path: Path | str, subject: str | None, dtype: Any = np.int16) -> np.ndarray:
+    """Whole numbers of an integer type; raises ``InputError`` for values that are no labels of that type.
+
+    Bytes stay bytes where ``dtype`` holds them all: a mask is mostly read as it is stored.
+    """
+    limits = np.iinfo(dtype)
+    if data.dtype == np.uint8 and limits.max >= np.iinfo(np.uint8).max:
+        return data
+    check_voxels(data, path, subject, may_be_constant=True)
+    whole = data if data.dtype.kind in "iub" else np.rint(data)
+    if (whole is not data and not np.allclose(whole, data, atol=_WHOLE)) or not _within(whole, limits):
         raise InputError(
             "the label map holds values that are no labels",
             given=f"values from {data.min()} to {data.max()}",
@@ -116,4 +122,14 @@ def _cast(data: np.ndarray, dtype: np.dtype, path: Path | str, subject: str | No
             subject=subject,
             file=path,
         )
-    return np.ascontiguousarray(whole, dtype=dtype)
+    return whole.astype(dtype)
+
+
+def _within(data: np.ndarray, limits: np.iinfo) -> bool:
+    return bool(data.min() >= limits.min and data.max() <= limits.max)
+
+
+def _cast(data: np.ndarray, dtype: np.dtype, path: Path | str, subject: str | None) -> np.ndarray:
+    if np.issubdtype(dtype, np.integer):
+        data = as_labels(data, path, subject, dtype)
+    return np.ascontiguousarray(data, dtype=dtype)
