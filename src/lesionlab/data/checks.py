@@ -44,6 +44,7 @@ class CheckedCohort(NamedTuple):
     quarantine: pd.DataFrame  # QuarantineSchema
     lesions: pd.DataFrame  # study, lesion_class, ml: one row per labelled study and class
     scans: pd.DataFrame  # ScanSchema: one row per file that could be read, quarantined studies included
+    presence: pd.DataFrame  # study, subject, visit, and per sequence and mask whether the study has it
 
 
 class _Task(NamedTuple):
@@ -120,7 +121,8 @@ def check_cohort(
         raise _no_lesion(good, layout.lesion)
     total = lesions.groupby("study")["ml"].sum()
     table = CohortSchema.validate(good.assign(lesion_ml=good["study"].map(total).astype(float)))
-    return CheckedCohort(table, quarantine, lesions, scans_table([row for study in studies for row in found[study].facts]))
+    scans = scans_table([row for study in studies for row in found[study].facts])
+    return CheckedCohort(table, quarantine, lesions, scans, cohort.presence)
 
 
 def _check_study(task: _Task) -> _Finding:

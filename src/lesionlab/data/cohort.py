@@ -52,6 +52,7 @@ class Cohort(NamedTuple):
 
     table: pd.DataFrame  # CohortSchema
     quarantine: pd.DataFrame  # QuarantineSchema
+    presence: pd.DataFrame  # study, subject, visit and, per sequence and kind of mask, whether the study has it
 
 
 class _Find(Protocol):
@@ -76,7 +77,8 @@ def discover(root: Path | str, layout: Layout, sequences: Iterable[str]) -> Coho
     A study that lacks one of the sequences (or a mask that the layout does not call optional) is quarantined.
 
     Returns:
-        The cohort with ``split`` "" and ``lesion_ml`` NaN, and the quarantined studies.
+        The cohort with ``lesion_ml`` NaN (and ``split`` "" unless the cohort's own table gives one), the quarantined
+        studies, and what each of both has.
 
     Raises:
         InputError: the root is missing, nothing fits the layout, two studies have one name, or none is whole.
@@ -85,10 +87,11 @@ def discover(root: Path | str, layout: Layout, sequences: Iterable[str]) -> Coho
     check_root(root)
     rows: list[dict[str, object]] = []
     faults: list[dict[str, str]] = []
-    for found in _READERS[layout.reader](root, layout, wanted):
+    studies = list(_READERS[layout.reader](root, layout, wanted))
+    for found in studies:
         faults.extend(fault_row(found.study.key, error) for error in found.faults)
         rows.extend([] if found.faults else _rows(found, wanted))
-    cohort = Cohort(cohort_table(rows), quarantine_table(faults))
+    cohort = Cohort(cohort_table(rows), quarantine_table(faults), _presence(studies, layout, wanted))
     if cohort.table.empty:
         raise none_usable(cohort.quarantine)
     return cohort
@@ -99,6 +102,19 @@ def _rows(found: FoundStudy, wanted: tuple[str, ...]) -> list[dict[str, object]]
     masks = {"lesion_path": found.lesion, "lesion_on": found.lesion_on, "brain_path": found.brain}
     later = {"split": found.split, "lesion_ml": float("nan")}
     return [{**names, "sequence": name, "path": found.scans[name], **masks, **later} for name in wanted]
+
+
+def _presence(studies: list[FoundStudy], layout: Layout, wanted: tuple[str, ...]) -> pd.DataFrame:
+    rows = []
+    for found in studies:
+        has: dict[str, object] = {name: bool(found.scans.get(name)) for name in wanted}
+        if layout.lesion is not None:
+            has["lesion mask"] = bool(found.lesion)
+        if layout.brain_mask is not None or found.brain:
+            has["brain mask"] = bool(found.brain)
+        rows.append({"study": found.study.key, "subject": found.study.subject, "visit": found.study.visit, **has})
+    table = pd.DataFrame(rows)
+    return table.fillna(dict.fromkeys(table, False)).astype(dict.fromkeys(table.columns[3:], bool))
 
 
 def cohort_table(rows: Iterable[dict[str, object]]) -> pd.DataFrame:

@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
+from lesionlab.imaging.scan_path import scan_path
+
 _DIGEST_BYTES = 16
 _BLOCK_BYTES = 1 << 20
 _READERS = 4  # threads: hashing lets go of the interpreter, and a disk serves few readers best
@@ -41,9 +43,17 @@ def fingerprint_of(*objects: object) -> str:
 
 
 def file_fingerprint(path: Path | str) -> str:
-    """A fingerprint of a file's content; read once per process as long as size and time of the file stay."""
-    status = Path(path).stat()
-    return _content(str(path), status.st_size, status.st_mtime_ns)
+    """A fingerprint of a scan's content; read once per process as long as size and time of the file stay.
+
+    The path may name a channel of a 4D file or a series in a folder (:mod:`lesionlab.imaging.scan_path`): then the
+    whole file or folder counts, and which part of it is meant.
+    """
+    scan = scan_path(path)
+    if scan.series:
+        return fingerprint_of(scan.place, scan.series)
+    status = scan.place.stat()
+    content = _content(str(scan.place), status.st_size, status.st_mtime_ns)
+    return content if scan.channel is None else fingerprint_of(content, scan.channel)
 
 
 def code_fingerprint(*parts: Callable[..., Any] | ModuleType) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -41,18 +42,22 @@ def find_oddities(scans: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["study", "sequence", "oddity"], kind="stable").reset_index(drop=True)
 
 
-def _row(row: object, oddity: str) -> _Found:
-    return row.study, row.sequence, row.file, oddity  # type: ignore[attr-defined]
+def _rows(table: pd.DataFrame) -> Iterator[Any]:
+    return table.itertuples()
+
+
+def _row(row: Any, oddity: str) -> _Found:
+    return row.study, row.sequence, row.file, oddity
 
 
 def _said_by_headers(scans: pd.DataFrame) -> Iterator[_Found]:
-    for row in scans[scans["oddities"] != ""].itertuples():
+    for row in _rows(scans[scans["oddities"] != ""]):
         for oddity in str(row.oddities).split("; "):
             yield _row(row, oddity)
 
 
 def _coverage(images: pd.DataFrame) -> Iterator[_Found]:
-    for row in images.itertuples():
+    for row in _rows(images):
         if row.shortest_mm < _PARTIAL_MM:
             yield _row(row, f"covers {row.shortest_mm:g} mm only along one axis")
         if row.largest_voxel_mm > _COARSE_MM:
@@ -61,14 +66,14 @@ def _coverage(images: pd.DataFrame) -> Iterator[_Found]:
 
 def _empty_masks(scans: pd.DataFrame) -> Iterator[_Found]:
     masks = scans[(scans["sequence"] == LESION_MASK) & (scans["codes"] == "")]
-    yield from (_row(row, "the lesion mask is empty") for row in masks.itertuples())
+    yield from (_row(row, "the lesion mask is empty") for row in _rows(masks))
 
 
 def _twins(images: pd.DataFrame) -> Iterator[_Found]:
     for _, group in images.groupby(["checksum", "grid", "minimum", "maximum"], sort=False):
-        for row in group.itertuples() if len(group) > 1 else ():
+        for row in _rows(group) if len(group) > 1 else ():
             others = group[group["file"] != row.file]
-            names = [f"{other.study} {other.sequence}" for other in others.itertuples()]
+            names = [f"{other.study} {other.sequence}" for other in _rows(others)]
             if names:
                 yield _row(row, f"the same voxels as {', '.join(names)}")
 
@@ -77,14 +82,14 @@ def _unusual(group: pd.DataFrame, column: str) -> Iterator[_Found]:
     shares = group[column].value_counts(normalize=True)
     usual, share = str(shares.index[0]), float(shares.iloc[0])
     if share >= _USUAL:
-        for row in group[group[column] != usual].itertuples():
+        for row in _rows(group[group[column] != usual]):
             yield _row(row, f"{column} {getattr(row, column)}, where {share:.0%} of the sequence have {usual}")
 
 
 def _other_scale(group: pd.DataFrame) -> Iterator[_Found]:
     median = float(group["maximum"].median())
     negative = float((group["minimum"] < 0).mean())
-    for row in group.itertuples():
+    for row in _rows(group):
         if median > 0 and not median / _APART <= row.maximum <= median * _APART:
             yield _row(row, f"intensities up to {row.maximum:.4g}, the median of the sequence is {median:.4g}")
         if row.minimum < 0 and negative <= 1 - _USUAL:

@@ -194,8 +194,7 @@ def _check_train_is_left(split: pd.Series, options: SplitOptions) -> None:
     if not (split == "train").any():
         raise InputError(
             "the training split is empty",
-            given=f"{len(split)} subjects, all of them given to validation or test by "
-            f"{options.keep or 'the cohort'}",
+            given=f"{len(split)} subjects, all of them given to validation or test by {options.keep or 'the cohort'}",
             allowed="at least one subject for training",
             cure="name another record in `splits.keep`, or add subjects to the cohort",
         )

@@ -112,9 +112,7 @@ def _fits(scan: _Scan, entry: str) -> bool:
     wanted = dict(pair.split("-", 1) for pair in pairs if "-" in pair)
     if scan.suffix != suffix or any(key in scan.entities and key not in wanted for key in _MUST_BE_NAMED):
         return False
-    return all(
-        key in scan.entities and fnmatch.fnmatchcase(scan.entities[key], value) for key, value in wanted.items()
-    )
+    return all(key in scan.entities and fnmatch.fnmatchcase(scan.entities[key], value) for key, value in wanted.items())
 
 
 def _ambiguous(study: Study, name: str, entry: str, scans: list[_Scan]) -> InputError:

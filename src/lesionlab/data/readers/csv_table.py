@@ -34,8 +34,8 @@ def find(root: Path, layout: Layout, sequences: tuple[str, ...]) -> Iterator[Fou
     file = root / (layout.table or TABLE)
     table = read_table(file, _REQUIRED, _OPTIONAL)
     _check_splits(table, file)
-    groups = {pair: rows for pair, rows in table.groupby(["subject", "visit"], sort=True)}
-    for study in name_studies(list(groups)):  # type: ignore[arg-type]
+    groups: dict[Any, pd.DataFrame] = dict(iter(table.groupby(["subject", "visit"], sort=True)))
+    for study in name_studies(list(groups)):
         found = FoundStudy(study)
         rows = groups[study.subject, study.visit]
         _add_scans(found, rows, root, file, layout, sequences)

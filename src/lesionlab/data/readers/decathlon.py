@@ -72,7 +72,7 @@ def _add(found: FoundStudy, name: str, channel: Any, files: dict[str, Path], cou
 def _channels(root: Path, layout: Layout, sequences: tuple[str, ...]) -> dict[str, Any]:
     """Sequence to channel number, and under ``*`` the names of all."""
     index = _index(root / _INDEX)
-    listing = next((index[key] for key in _CHANNELS if isinstance(index.get(key), dict)), {})
+    listing: dict[Any, Any] = next((index[key] for key in _CHANNELS if isinstance(index.get(key), dict)), {})
     numbers = {str(name).casefold(): int(number) for number, name in listing.items() if str(number).isdigit()}
     channels: dict[str, Any] = {"*": list(listing.values())}
     for name in sequences:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ _POSITION, _ORIENTATION, _PIXEL_SPACING = "0020|0032", "0020|0037", "0028|0030"
 _PERSONAL = ("0010|0010", "0010|0020", "0010|0030", "0010|1000", "0010|1001", "0010|1005", "0008|0050")
 _SHORTEST_NAME = 3  # letters: shorter parts of a name are words of descriptions too
 _HIDDEN = "***"
+_FOLDERS_KEPT = 4  # a study's sequences are read one after the other
 _STEP_TOLERANCE_MM = 0.1  # by which distances between slices may differ
 _TURN_TOLERANCE = 1e-3  # between direction cosines of slices that are parallel
 #: What a series with a contrast agent has behind its description, so that patterns can tell it.
@@ -60,15 +62,22 @@ class Series:
 
 
 def list_series(folder: Path) -> list[Series]:
-    """The MR (or other) image series of a folder and the folders in it, by number, then key; other files are ignored."""
+    """The image series of a folder and of the folders in it, by number, then key; other files are ignored."""
+    files = tuple((file, (status := file.stat()).st_size, status.st_mtime_ns) for file in folder_files(folder))
+    return list(_listed(files))
+
+
+@lru_cache(maxsize=_FOLDERS_KEPT)
+def _listed(files: tuple[tuple[Path, int, int], ...]) -> tuple[Series, ...]:
+    """The series of these files, read once as long as their sizes and times stay."""
     images: dict[str, list[_Image]] = {}
     with quiet():
-        for file in folder_files(folder):
+        for file, _, _ in files:
             image = _read_tags(file)
             if image is not None and image.tags.get(_SERIES_UID):
                 images.setdefault(image.tags[_SERIES_UID], []).append(image)
     found = [_series(uid, several) for uid, several in images.items()]
-    return sorted(found, key=lambda one: (int(one.number) if one.number.isdigit() else 0, one.key))
+    return tuple(sorted(found, key=lambda one: (int(one.number or 0), one.key)))
 
 
 def look(scan: ScanPath, path: Path | str, subject: str | None) -> ScanHeader:
