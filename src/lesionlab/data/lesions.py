@@ -122,6 +122,6 @@ def lesion_volumes(lesion: Volume, classes: Sequence[str]) -> dict[str, float]:
 def _counts(data: np.ndarray) -> tuple[int, np.ndarray]:
     """The lowest code, and the number of voxels of each code from it on."""
     if data.dtype == np.uint8:
-        return 0, np.bincount(data.ravel())
+        return 0, np.bincount(data.ravel(order="K"))
     lowest = int(data.min())
-    return lowest, np.bincount((data.astype(np.int32) - lowest).ravel())
+    return lowest, np.bincount((data.astype(np.int32) - lowest).ravel(order="K"))

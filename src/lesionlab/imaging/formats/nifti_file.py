@@ -42,7 +42,6 @@ _UNREADABLE = (
 )
 _KIND = "NIfTI"
 _GZIP_MAGIC, _GZIP_WINDOW = b"\x1f\x8b", 31
-_BLOCK = 1 << 24
 _SURPLUS = 1 << 16  # bytes after the voxels that are no fault: padding of some writers
 
 
@@ -136,7 +135,7 @@ def _inflate(packed: bytes, limit: int) -> bytes | None:
     while packed.startswith(_GZIP_MAGIC):
         member = zlib.decompressobj(_GZIP_WINDOW)
         while not member.eof:
-            part = member.decompress(packed, _BLOCK)
+            part = member.decompress(packed, limit + 1 - have)
             packed = member.unconsumed_tail
             if not part and not packed and not member.eof:
                 raise EOFError("the compressed data end too early")
@@ -145,7 +144,7 @@ def _inflate(packed: bytes, limit: int) -> bytes | None:
                 return None
             parts.append(part)
         packed = member.unused_data
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _size(file: Path) -> int:
