@@ -62,7 +62,7 @@ def check_scan(path: str, subject: str, min_slices: int, limit_mb: float | None)
 def scan_facts(scan: Scan) -> dict[str, Any]:
     """The row of a scan, without the names of the study."""
     low, high = (float(value) * scan.slope + scan.intercept for value in (scan.stored.min(), scan.stored.max()))
-    checksum = f"{zlib.crc32(np.ascontiguousarray(scan.stored.T)):08x}"  # voxels lie in this order: no copy
+    checksum = f"{zlib.crc32(np.ascontiguousarray(scan.stored.T).data):08x}"  # voxels lie in this order: no copy
     return {**_grid_facts(scan.header), "minimum": min(low, high), "maximum": max(low, high), "checksum": checksum}
 
 

@@ -17,19 +17,17 @@ import numpy as np
 import SimpleITK as sitk
 
 from lesionlab.errors import InputError
-from lesionlab.imaging.formats.itk import affine_of, array_of, quiet, to_ras
+from lesionlab.imaging.formats.dicom_planes import PLANE_TAGS, frame_planes, slice_plane, stack
+from lesionlab.imaging.formats.itk import array_of, quiet
 from lesionlab.imaging.formats.scan import Scan, ScanHeader, check_affine, check_size, no_grey_values
 from lesionlab.imaging.scan_path import ScanPath, digest, folder_files
 
 _SERIES_UID, _DESCRIPTION, _PROTOCOL, _NUMBER = "0020|000e", "0008|103e", "0018|1030", "0020|0011"
 _IMAGE_TYPE, _MODALITY, _CONTRAST = "0008|0008", "0008|0060", "0018|0010"
-_POSITION, _ORIENTATION, _PIXEL_SPACING = "0020|0032", "0020|0037", "0028|0030"
 _PERSONAL = ("0010|0010", "0010|0020", "0010|0030", "0010|1000", "0010|1001", "0010|1005", "0008|0050")
 _SHORTEST_NAME = 3  # letters: shorter parts of a name are words of descriptions too
 _HIDDEN = "***"
 _FOLDERS_KEPT = 4  # a study's sequences are read one after the other
-_STEP_TOLERANCE_MM = 0.1  # by which distances between slices may differ
-_TURN_TOLERANCE = 1e-3  # between direction cosines of slices that are parallel
 #: What a series with a contrast agent has behind its description, so that patterns can tell it.
 CONTRAST_MARK = " +contrast"
 
@@ -39,7 +37,6 @@ class _Image(NamedTuple):
     tags: dict[str, str]
     size: tuple[int, ...]
     components: int
-    affine: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -87,12 +84,14 @@ def look(scan: ScanPath, path: Path | str, subject: str | None) -> ScanHeader:
 
 def load(scan: ScanPath, path: Path | str, subject: str | None, limit_mb: float | None) -> Scan:
     """Read a series as a volume, float32; see :func:`lesionlab.imaging.formats.load`."""
-    header, images = _header(_find(scan, path, subject), path, subject)
+    series = _find(scan, path, subject)
+    header, order = _header(series, path, subject)
     check_size(header.shape, limit_mb, path, subject)
-    files = [str(image.file) for image in images]
+    one = len(series.images) == 1
+    files = [str(series.images[0].file)] if one else [str(series.images[index].file) for index in order]
     try:
         with quiet():
-            read = sitk.ReadImage(files if len(files) > 1 else files[0], sitk.sitkFloat32)
+            read = sitk.ReadImage(files[0] if one else files, sitk.sitkFloat32)
     except RuntimeError:
         raise _fault(
             "a DICOM file of the series cannot be read, it may be truncated",
@@ -102,7 +101,8 @@ def load(scan: ScanPath, path: Path | str, subject: str | None, limit_mb: float 
             path,
             subject,
         ) from None  # the library's message names the file
-    return Scan(header, array_of(read).reshape(header.shape))
+    voxels = array_of(read).reshape(header.shape)
+    return Scan(header, np.ascontiguousarray(voxels[..., order]) if one else voxels)
 
 
 def _find(scan: ScanPath, path: Path | str, subject: str | None) -> Series:
@@ -129,7 +129,7 @@ def _read_tags(file: Path) -> _Image | None:
     except RuntimeError:
         return None
     tags = {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys() if key in _WANTED}
-    return _Image(file, tags, tuple(reader.GetSize()), reader.GetNumberOfComponents(), affine_of(reader))
+    return _Image(file, tags, tuple(reader.GetSize()), reader.GetNumberOfComponents())
 
 
 _WANTED = frozenset(
@@ -141,9 +141,7 @@ _WANTED = frozenset(
         _IMAGE_TYPE,
         _MODALITY,
         _CONTRAST,
-        _POSITION,
-        _ORIENTATION,
-        _PIXEL_SPACING,
+        *PLANE_TAGS,
         *_PERSONAL,
     }
 )
@@ -170,16 +168,13 @@ def _without_person(text: str, tags: dict[str, str]) -> str:
     return text
 
 
-def _header(series: Series, path: Path | str, subject: str | None) -> tuple[ScanHeader, list[_Image]]:
-    """The grid of a series, and its files in the order of the grid's third axis."""
-    images = list(series.images)
+def _header(series: Series, path: Path | str, subject: str | None) -> tuple[ScanHeader, list[int]]:
+    """The grid of a series, and the order in which its files (or frames) follow each other along the third axis."""
+    images = series.images
     if any(image.components > 1 for image in images):
         raise no_grey_values("colours", path, subject)
     frames = [image.size[2] if len(image.size) > 2 else 1 for image in images]
-    if len(images) == 1 and frames[0] > 1:
-        shape = (*images[0].size[:2], frames[0])
-        return _scan_header(shape, images[0].affine, path, subject), images
-    if max(frames) > 1 or len({image.size[:2] for image in images}) > 1:
+    if (len(images) > 1 and max(frames) > 1) or len({image.size[:2] for image in images}) > 1:
         raise _fault(
             "the DICOM series holds several images",
             f"{len(images)} files of {sorted({image.size for image in images})} pixels",
@@ -188,56 +183,27 @@ def _header(series: Series, path: Path | str, subject: str | None) -> tuple[Scan
             path,
             subject,
         )
-    ordered, affine = _stack(images, path, subject)
-    return _scan_header((*images[0].size[:2], len(images)), affine, path, subject), ordered
-
-
-def _scan_header(shape: tuple[int, ...], affine: np.ndarray, path: Path | str, subject: str | None) -> ScanHeader:
-    return ScanHeader((shape[0], shape[1], shape[2]), check_affine(affine, path, subject), "float32", scaled=True)
-
-
-def _stack(images: list[_Image], path: Path | str, subject: str | None) -> tuple[list[_Image], np.ndarray]:
-    """Slices in the order of their positions, and the affine to RAS millimetres.
-
-    The columns are the row direction times the distance of columns, the column direction times the distance of rows,
-    and the step from slice to slice (DICOM PS3.3, C.7.6.2.1.1).
-    """
-    turns = np.array([_numbers(image, _ORIENTATION, 6, path, subject) for image in images])
-    places = np.array([_numbers(image, _POSITION, 3, path, subject) for image in images])
-    if np.abs(turns - turns[0]).max() > _TURN_TOLERANCE:
-        raise _uneven("slices that are not parallel", path, subject)
-    row, column = turns[0][:3], turns[0][3:]
-    heights = places @ np.cross(row, column)
-    order = np.argsort(heights, kind="stable")
-    steps = np.diff(heights[order])
-    if len(steps) and steps.min() < _STEP_TOLERANCE_MM / 2:
-        raise _uneven("several images at one position (echoes, b-values or time points)", path, subject)
-    if len(steps) and np.ptp(steps) > _STEP_TOLERANCE_MM:
-        raise _uneven(f"slices {steps.min():.2f} to {steps.max():.2f} mm apart: some are missing", path, subject)
-    between_rows, between_columns = _numbers(images[0], _PIXEL_SPACING, 2, path, subject)
-    span = places[order[-1]] - places[order[0]]
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1] = row * between_columns, column * between_rows
-    affine[:3, 2] = span / (len(images) - 1) if len(images) > 1 else np.cross(row, column)
-    affine[:3, 3] = places[order[0]]
-    return [images[index] for index in order], to_ras(affine)
-
-
-def _numbers(image: _Image, tag: str, count: int, path: Path | str, subject: str | None) -> np.ndarray:
     try:
-        values = np.array([float(part) for part in image.tags.get(tag, "").split("\\")])
-    except ValueError:
-        values = np.empty(0)
-    if len(values) != count:
-        raise _fault(
-            "a DICOM file does not say where its slice lies",
-            "no position, orientation or pixel spacing",
-            "files with ImagePositionPatient, ImageOrientationPatient and PixelSpacing",
-            "export the series again, as MR images",
-            path,
-            subject,
-        )
-    return values
+        planes = frame_planes(images[0].file) if frames[0] > 1 else [slice_plane(image.tags) for image in images]
+    except ValueError as error:
+        raise _no_place(str(error), path, subject) from None
+    try:
+        order, affine = stack(planes)
+    except ValueError as error:
+        raise _uneven(str(error), path, subject) from None
+    shape = (images[0].size[0], images[0].size[1], len(planes))
+    return ScanHeader(shape, check_affine(affine, path, subject), "float32", scaled=True), order
+
+
+def _no_place(given: str, path: Path | str, subject: str | None) -> InputError:
+    return _fault(
+        "a DICOM file does not say where its slice lies",
+        given,
+        "files with ImagePositionPatient, ImageOrientationPatient and PixelSpacing",
+        "export the series again, as MR images",
+        path,
+        subject,
+    )
 
 
 def _uneven(given: str, path: Path | str, subject: str | None) -> InputError:
