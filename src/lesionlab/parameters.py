@@ -39,6 +39,8 @@ class CohortOptions(BaseModel):
     root: str | None = Field(None, description="folder of the scans; not needed for the phantom")
     layout: str = Field(description="how files are named: an entry of `layouts`")
     require_lesions: bool = Field(True, description="whether a cohort without any lesion is an error")
+    min_slices: int = Field(3, ge=1, description="voxels that a scan has at least along each axis")
+    max_scan_mb: float = Field(1024.0, gt=0, description="a scan larger than this as float32 is not read")
 
 
 class RunOptions(BaseModel):

@@ -36,7 +36,7 @@ LESION = {"file": "{subject}/seg.nii.gz", "drawn_on": ["FLAIR", "T1w"], "codes":
 
 def test_one_row_per_study_and_sequence_in_the_order_asked_for(tmp_path: Path) -> None:
     touch(tmp_path, "b/T1w.nii.gz", "b/FLAIR.nii.gz", "a/T1w.nii.gz", "a/FLAIR.nii.gz", "a/extra.nii.gz", "README.md")
-    table, quarantine = discover(tmp_path, layout(), ["FLAIR", "T1w"])
+    table, quarantine, _ = discover(tmp_path, layout(), ["FLAIR", "T1w"])
     assert list(zip(table["study"], table["sequence"], strict=True)) == [
         ("a", "FLAIR"),
         ("a", "T1w"),
@@ -76,7 +76,7 @@ def test_bids_like_names_with_and_without_sessions(tmp_path: Path) -> None:
 
 def test_a_missing_sequence_quarantines_that_study_only(tmp_path: Path) -> None:
     touch(tmp_path, "a/T1w.nii.gz", "a/FLAIR.nii.gz", "b/T1w.nii.gz", "b/FLAIRE.nii.gz")
-    table, quarantine = discover(tmp_path, layout(), ["T1w", "FLAIR"])
+    table, quarantine, _ = discover(tmp_path, layout(), ["T1w", "FLAIR"])
     assert set(table["study"]) == {"a"}
     row = quarantine.iloc[0]
     assert (row["study"], row["subject"], row["file"]) == ("b", "b", str(tmp_path / "b/FLAIR.nii.gz"))
@@ -100,14 +100,14 @@ def test_a_study_folder_without_any_scan_is_told(tmp_path: Path) -> None:
 def test_several_files_for_one_sequence_quarantine_the_study(tmp_path: Path) -> None:
     wide = layout(sequences={"T1w": "{subject}/*T1w*.nii.gz"})
     touch(tmp_path, "a/T1w.nii.gz", "b/T1w_1.nii.gz", "b/T1w_2.nii.gz")
-    table, quarantine = discover(tmp_path, wide, ["T1w"])
+    table, quarantine, _ = discover(tmp_path, wide, ["T1w"])
     assert set(table["study"]) == {"a"}
     assert re.search(r"ambiguous.*T1w_1.nii.gz, .*T1w_2.nii.gz", quarantine["reason"].iloc[0])
 
 
 def test_masks_are_found_and_a_missing_one_quarantines(tmp_path: Path) -> None:
     touch(tmp_path, "a/T1w.nii.gz", "a/seg.nii.gz", "a/brain.nii.gz", "b/T1w.nii.gz", "b/seg.nii.gz", "c/T1w.nii.gz")
-    table, quarantine = discover(tmp_path, layout(lesion=LESION, brain_mask="{subject}/brain.nii.gz"), ["T1w"])
+    table, quarantine, _ = discover(tmp_path, layout(lesion=LESION, brain_mask="{subject}/brain.nii.gz"), ["T1w"])
     row = table.iloc[0]
     assert (row["lesion_path"], row["brain_path"]) == (str(tmp_path / "a/seg.nii.gz"), str(tmp_path / "a/brain.nii.gz"))
     assert row["lesion_on"] == "T1w"  # FLAIR comes first in the layout, but is not asked for
@@ -116,7 +116,7 @@ def test_masks_are_found_and_a_missing_one_quarantines(tmp_path: Path) -> None:
 
 def test_an_optional_lesion_mask_leaves_the_study_unlabelled(tmp_path: Path) -> None:
     touch(tmp_path, "a/T1w.nii.gz", "a/seg.nii.gz", "b/T1w.nii.gz")
-    table, quarantine = discover(tmp_path, layout(lesion={**LESION, "optional": True}), ["T1w"])
+    table, quarantine, _ = discover(tmp_path, layout(lesion={**LESION, "optional": True}), ["T1w"])
     assert list(table["lesion_path"]) == [str(tmp_path / "a/seg.nii.gz"), ""]
     assert list(table["lesion_on"]) == ["T1w", ""]
     assert quarantine.empty

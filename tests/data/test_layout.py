@@ -27,7 +27,7 @@ def test_one_template_or_alternatives() -> None:
     ("changes", "message"),
     [
         ({"sequence": {}}, "layout.sequence.*did you mean 'sequences'"),
-        ({"sequences": {}}, "layout.sequences"),
+        ({"sequences": {}}, "`sequences` is empty"),
         ({"sequences": {"FLAIR": "{patient}/flair.nii"}}, "patient"),
         ({"study": "flair.nii"}, "which subject"),
         ({"lesion": {**mapping()["lesion"], "drawn_on": "T1w"}}, "'T1w'.*none of the sequences"),

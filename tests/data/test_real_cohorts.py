@@ -73,7 +73,7 @@ def test_ms_raw() -> None:
 
 
 def test_ms_raw_lacks_one_t2w() -> None:
-    table, quarantine = discover(SCANS / "ms_raw", find_layout(BUILT_IN, "ms_raw"), ["T1w", "T2w", "FLAIR"])
+    table, quarantine, _ = discover(SCANS / "ms_raw", find_layout(BUILT_IN, "ms_raw"), ["T1w", "T2w", "FLAIR"])
     assert sorted(table["study"].unique()) == ["patient01", "patient04"]
     assert "patient20: " not in quarantine["reason"].iloc[0]
     assert "subject patient20" in quarantine["reason"].iloc[0] and "study2_T2W" in quarantine["reason"].iloc[0]

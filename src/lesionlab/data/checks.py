@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,18 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lesionlab.data.cohort import Cohort, CohortSchema, discover, fault_row, none_usable, quarantine_table
 from lesionlab.data.engine import Engine
+from lesionlab.data.facts import BRAIN_MASK, LESION_MASK, check_scan, mask_facts, scans_table, spacing_of
 from lesionlab.data.layout import Layout, LesionLayout, check_classes
-from lesionlab.data.lesions import MASK_DTYPE, lesion_volumes, read_lesion
+from lesionlab.data.lesions import check_codes, class_volumes, count_codes
 from lesionlab.data.names import listed
 from lesionlab.data.workers import run_parallel
 from lesionlab.errors import InputError
-from lesionlab.imaging.nifti import read_header, read_volume
+from lesionlab.imaging.formats import ScanHeader
 from lesionlab.imaging.volume import same_places
 
 _log = logging.getLogger(__name__)
-
-#: Shape and affine.
-Grid = tuple[tuple[int, int, int], np.ndarray]
 
 
 class CheckOptions(BaseModel):
@@ -34,6 +34,8 @@ class CheckOptions(BaseModel):
 
     require_lesions: bool = Field(True, description="whether a cohort whose masks are all empty is an error")
     workers: int = Field(1, ge=1, description="processes that read files")
+    min_slices: int = Field(3, ge=1, description="voxels that a scan has at least along each axis")
+    max_scan_mb: float | None = Field(None, gt=0, description="a scan larger than this as float32 is not read")
 
 
 class CheckedCohort(NamedTuple):
@@ -42,17 +44,34 @@ class CheckedCohort(NamedTuple):
     table: pd.DataFrame  # CohortSchema with lesion_ml
     quarantine: pd.DataFrame  # QuarantineSchema
     lesions: pd.DataFrame  # study, lesion_class, ml: one row per labelled study and class
+    scans: pd.DataFrame  # ScanSchema: one row per file that could be read, quarantined studies included
+    presence: pd.DataFrame  # study, subject, visit, and per sequence and mask whether the study has it
 
 
 class _Task(NamedTuple):
     rows: pd.DataFrame
     lesion: LesionLayout | None
     classes: tuple[str, ...]
+    options: CheckOptions
 
 
-class _Finding(NamedTuple):
+@dataclass
+class _Finding:
     faults: list[InputError]
-    volumes: dict[str, float] | None
+    facts: list[dict[str, Any]]
+    volumes: dict[str, float] | None = None
+
+    def add(self, first: pd.Series, sequence: str, path: str, facts: dict[str, Any]) -> None:
+        names = {"study": first.study, "subject": first.subject, "visit": first.visit}
+        self.facts.append({**names, "sequence": sequence, "file": path, **facts})
+
+    @contextmanager
+    def keeping_faults(self) -> Iterator[None]:
+        """One fault of a study hides no other."""
+        try:
+            yield
+        except InputError as error:
+            self.faults.append(error)
 
 
 def read_cohort(
@@ -73,13 +92,13 @@ def check_cohort(
 ) -> CheckedCohort:
     """Read every file of a cohort once and quarantine the studies that cannot be used.
 
-    Looked for: unreadable or truncated files, other than three dimensions, NaN, constant scans, a lesion mask on
-    another grid than its sequence's, unknown or fractional label codes, a brain mask on none of the study's grids or
-    empty.
+    Looked for: unreadable, truncated or damaged files (to the checksum at the end), other than three dimensions, too
+    few slices, too large, no voxel size, NaN, constant scans, a lesion mask on another grid than its sequence's,
+    unknown or fractional label codes, a brain mask on none of the study's grids or empty.
 
     Returns:
         The good studies with their lesion volume in ml, the quarantine table (what was quarantined before included),
-        and the lesion volumes by class.
+        the lesion volumes by class, and what every file is.
 
     Raises:
         InputError: a code's class is not configured, no study is left, or (``require_lesions``) no mask holds a lesion.
@@ -89,7 +108,7 @@ def check_cohort(
         check_classes(layout.lesion, lesion_classes)
     studies = {str(study): rows for study, rows in cohort.table.groupby("study", sort=False)}
     _log.info("cohort: reading the files of %d studies", len(studies))
-    tasks = {study: _Task(rows, layout.lesion, tuple(lesion_classes)) for study, rows in studies.items()}
+    tasks = {study: _Task(rows, layout.lesion, tuple(lesion_classes), options) for study, rows in studies.items()}
     found = dict(run_parallel(_check_study, tasks, Engine(options.workers)))
     faults = [fault_row(study, error) for study in studies for error in found[study].faults]
     quarantine = pd.concat([cohort.quarantine, quarantine_table(faults)], ignore_index=True)
@@ -103,51 +122,49 @@ def check_cohort(
         raise _no_lesion(good, layout.lesion)
     total = lesions.groupby("study")["ml"].sum()
     table = CohortSchema.validate(good.assign(lesion_ml=good["study"].map(total).astype(float)))
-    return CheckedCohort(table, quarantine, lesions)
+    scans = scans_table([row for study in studies for row in found[study].facts])
+    return CheckedCohort(table, quarantine, lesions, scans, cohort.presence)
 
 
 def _check_study(task: _Task) -> _Finding:
-    """Every fault of one study, and its lesion volumes in ml where it has a mask that can be read."""
+    """Every fault of one study, what its files are, and its lesion volumes in ml where its mask can be read."""
     first = task.rows.iloc[0]
-    faults: list[InputError] = []
-    grids: dict[str, Grid] = {}
+    finding, grids = _Finding([], []), {}
     for sequence, path in zip(task.rows["sequence"], task.rows["path"], strict=True):
-        try:
-            volume = read_volume(path, subject=first.subject)
-            grids[sequence] = (volume.shape, volume.affine)
-        except InputError as error:
-            faults.append(error)
-    volumes = None
-    try:
+        with finding.keeping_faults():
+            header, facts = check_scan(path, first.subject, task.options.min_slices, task.options.max_scan_mb)
+            finding.add(first, sequence, path, facts)
+            grids[sequence] = header
+    with finding.keeping_faults():
         if first.lesion_path and task.lesion is not None:
-            volumes = _check_lesion(first, task, grids)
-    except InputError as error:
-        faults.append(error)
-    try:
+            finding.volumes = _check_lesion(first, task, grids, finding)
+    with finding.keeping_faults():
         if first.brain_path:
-            _check_brain(first, grids)
-    except InputError as error:
-        faults.append(error)
-    return _Finding(faults, volumes)
+            _check_brain(first, task, grids, finding)
+    return finding
 
 
-def _check_lesion(first: pd.Series, task: _Task, grids: dict[str, Grid]) -> dict[str, float]:
+def _check_lesion(
+    first: pd.Series, task: _Task, grids: dict[str, ScanHeader], finding: _Finding
+) -> dict[str, float] | None:
     assert task.lesion is not None
+    counts = count_codes(first.lesion_path, first.subject, task.options.max_scan_mb)
+    finding.add(first, LESION_MASK, first.lesion_path, mask_facts(counts))
     scan = {first.lesion_on: grids[first.lesion_on]} if first.lesion_on in grids else {}
     if scan:  # a scan that could not be read is a fault of its own
         cure = "resample the mask to that sequence (nearest neighbour), or correct the layout's `lesion.drawn_on`"
-        _check_grid("lesion mask", first.lesion_path, first.subject, scan, cure)
-    lesion = read_lesion(
-        first.lesion_path, task.lesion.codes, task.classes, ignore=task.lesion.ignore, subject=first.subject
-    )
-    return lesion_volumes(lesion, task.classes)
+        _check_grid("lesion mask", counts.header, first.lesion_path, first.subject, scan, cure)
+    known = check_codes(counts.voxels, task.lesion.codes, task.lesion.ignore, first.lesion_path, first.subject)
+    return class_volumes(counts, known, task.classes)
 
 
-def _check_brain(first: pd.Series, grids: dict[str, Grid]) -> None:
+def _check_brain(first: pd.Series, task: _Task, grids: dict[str, ScanHeader], finding: _Finding) -> None:
+    counts = count_codes(first.brain_path, first.subject, task.options.max_scan_mb)
+    finding.add(first, BRAIN_MASK, first.brain_path, mask_facts(counts))
     if grids:
         cure = "resample the mask to one of the sequences, or take `brain_mask` out of the layout"
-        _check_grid("brain mask", first.brain_path, first.subject, grids, cure)
-    if not read_volume(first.brain_path, subject=first.subject, dtype=MASK_DTYPE).data.any():
+        _check_grid("brain mask", counts.header, first.brain_path, first.subject, grids, cure)
+    if set(counts.voxels) == {0}:
         raise InputError(
             "the brain mask is empty",
             given="every voxel is 0",
@@ -158,26 +175,27 @@ def _check_brain(first: pd.Series, grids: dict[str, Grid]) -> None:
         )
 
 
-def _check_grid(what: str, path: str, subject: str, grids: dict[str, Grid], cure: str) -> None:
+def _check_grid(
+    what: str, header: ScanHeader, path: str, subject: str, grids: dict[str, ScanHeader], cure: str
+) -> None:
     """Raise where a mask shares the grid of none of the scans."""
-    shape, affine = read_header(path, subject)
-    for scan_shape, scan_affine in grids.values():
-        if same_places(shape, affine, scan_shape, scan_affine):
+    for scan in grids.values():
+        if same_places(header.shape, header.affine, scan.shape, scan.affine):
             return
     raise InputError(
         f"the {what} lies on another grid",
-        given=_grid_text(shape, affine),
-        allowed=" or ".join(f"{_grid_text(*grid)} ({name})" for name, grid in grids.items()),
+        given=_grid_text(header),
+        allowed=" or ".join(f"{_grid_text(scan)} ({name})" for name, scan in grids.items()),
         cure=cure,
         subject=subject,
         file=path,
     )
 
 
-def _grid_text(shape: tuple[int, int, int], affine: np.ndarray) -> str:
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    corner = np.round(affine[:3, 3], 2).tolist()
-    return f"shape {shape}, voxels of {' x '.join(f'{size:.3g}' for size in spacing)} mm, first voxel at {corner} mm"
+def _grid_text(header: ScanHeader) -> str:
+    spacing = " x ".join(f"{size:.3g}" for size in spacing_of(header.affine))
+    corner = np.round(header.affine[:3, 3], 2).tolist()
+    return f"shape {header.shape}, voxels of {spacing} mm, first voxel at {corner} mm"
 
 
 def _lesion_table(volumes: dict[str, dict[str, float] | None]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from lesionlab.imaging.places import split_part
+from lesionlab.imaging.scan_path import folder_files, scan_path
 
 _DIGEST_BYTES = 16
 _BLOCK_BYTES = 1 << 20
@@ -44,22 +44,24 @@ def fingerprint_of(*objects: object) -> str:
 
 
 def file_fingerprint(path: Path | str) -> str:
-    """A fingerprint of a scan's content: a file, a folder of files (a DICOM series), or ``file#name=value``.
+    """A fingerprint of a scan's content: a file, a folder, or a part of one (:mod:`lesionlab.imaging.scan_path`).
 
-    Content is read once per process, as long as the file stays the same one, with its size and its times; the time of
-    its last change of status is among them, which no program can set back. What cannot be read has a fingerprint too,
-    of its own: the study it belongs to will fail with the reason, and the others go on.
+    Of a channel or a series the whole file or folder counts, and which part is meant. Content is read once per process,
+    as long as the file stays the same one, with its size and its times; the time of its last change of status is among
+    them, which no program can set back. What cannot be read has a fingerprint too, of its own: the study it belongs to
+    will fail with the reason, and the others go on.
     """
-    place, part = split_part(path)
-    ending = "".join(f"#{name}={value}" for name, value in part.items())
+    scan = scan_path(path)
+    part = "" if scan.channel is None and not scan.series else f"#{scan.channel},{scan.series}"
     try:
-        if place.is_dir():
-            inside = sorted(file for file in place.rglob("*") if file.is_file())
-            return fingerprint_of([(file.relative_to(place).as_posix(), file_fingerprint(file)) for file in inside])
-        status = place.stat()
-        return _content(str(place), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino) + ending
+        if scan.place.is_dir():
+            inside = folder_files(scan.place)
+            content = [(file.relative_to(scan.place).as_posix(), file_fingerprint(file)) for file in inside]
+            return fingerprint_of(content) + part
+        status = scan.place.stat()
+        return _content(str(scan.place), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino) + part
     except OSError as error:
-        return f"unreadable: {error.strerror}{ending}"
+        return f"unreadable: {error.strerror}{part}"
 
 
 def code_fingerprint(*parts: Callable[..., Any] | ModuleType) -> str:

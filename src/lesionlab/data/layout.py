@@ -4,6 +4,7 @@
 
     layouts:
       my_cohort:
+        reader: files                                # the default; bids, msd, dicom, csv: see docs/layouts.md
         study: "{subject}/{visit}_*.nii.gz"          # whatever exists once or more per study: a folder or files
         sequences:
           T1w: "{subject}/{visit}_T1.nii.gz"
@@ -14,12 +15,22 @@
           codes: {1: edema, 2: tumor, 3: tumor}      # file's code: lesion class; 0 is background
           ignore: [9]                                # codes that count as background
         brain_mask: "{subject}/brain.nii.gz"         # optional
+
+What the values of ``sequences`` are depends on the reader:
+
+=========  =========================================================================================================
+``files``  file templates
+``bids``   BIDS suffixes with the entities that must be there: ``T1w``, ``ce-*_T1w``, ``acq-space_T2w``
+``msd``    names of channels in dataset.json
+``dicom``  patterns for a series' description, ``*`` and ``?``, upper or lower case; one with ``!`` in front excludes
+``csv``    names in the table's column ``sequence``; the sequence's own name always counts
+=========  =========================================================================================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -28,6 +39,9 @@ from lesionlab.data.templates import check_template
 from lesionlab.errors import InputError
 
 BACKGROUND_CODE = 0
+
+#: How the scans of a study are found.
+Reader = Literal["files", "bids", "msd", "dicom", "csv"]
 
 
 def _several(value: Any) -> Any:
@@ -39,7 +53,7 @@ def _templates(value: Any) -> Any:
 
 
 #: One template, or alternatives of which the first that names a file is taken.
-Templates = Annotated[tuple[str, ...], BeforeValidator(_templates), Field(min_length=1)]
+Templates = Annotated[tuple[str, ...], BeforeValidator(_templates)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)]
 
 
@@ -48,7 +62,7 @@ class LesionLayout(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: Templates
+    file: Templates = Field((), description="templates; a csv cohort has its column lesion_path instead")
     drawn_on: Names = Field(
         description="sequences whose grid and position the mask shares; the first one in use counts"
     )
@@ -69,19 +83,48 @@ class Layout(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    study: Templates = Field(description="what exists for every study; several templates add up")
-    sequences: dict[str, Templates] = Field(min_length=1)
+    reader: Reader = Field("files", description="what finds the scans of a study")
+    study: Templates = Field(
+        (), description="what exists for every study (files, bids), the study's folder (dicom); several add up"
+    )
+    sequences: dict[str, Names] = Field(
+        {}, description="what names a sequence: templates, entities, channels, descriptions or words, by the reader"
+    )
     lesion: LesionLayout | None = None
     brain_mask: Templates | None = None
+    table: str | None = Field(
+        None, description="csv: the cohort's table; dicom: series to sequence. A CSV file below the root"
+    )
+    subjects: str | None = Field(None, description="dicom: a CSV file below the root, folder to subject (and visit)")
+    outside: bool = Field(False, description="csv: whether paths may leave the cohort's folder")
+
+    @model_validator(mode="after")
+    def _fits_its_reader(self) -> Layout:
+        if self.reader in ("files", "bids", "dicom") and not self.study:
+            raise ValueError(f"a layout of reader '{self.reader}' needs `study`")
+        if self.reader != "csv" and not self.sequences:
+            raise ValueError("`sequences` is empty")
+        if self.reader == "files":
+            for template in (one for several in self.sequences.values() for one in several):
+                check_template(template)
+        if self.lesion is not None and not self.lesion.file and self.reader != "csv":
+            raise ValueError("`lesion.file` is empty")
+        for name in ("table", "subjects"):
+            if getattr(self, name) is not None and self.reader not in _TABLES[name]:
+                raise ValueError(f"`{name}` is for {' and '.join(_TABLES[name])}, not for reader '{self.reader}'")
+        return self
 
     @model_validator(mode="after")
     def _lesion_lies_on_a_sequence(self) -> Layout:
-        for name in () if self.lesion is None else self.lesion.drawn_on:
+        for name in () if self.lesion is None or not self.sequences else self.lesion.drawn_on:
             if name not in self.sequences:
                 raise ValueError(
                     f"lesion.drawn_on names '{name}', which is none of the sequences {list(self.sequences)}"
                 )
         return self
+
+
+_TABLES = {"table": ("csv", "dicom"), "subjects": ("dicom",)}
 
 
 def find_layout(layouts: Mapping[str, Layout | Mapping[str, Any]], name: str) -> Layout:
@@ -120,7 +163,8 @@ def parse_layout(mapping: Mapping[str, Any], name: str = "layout") -> Layout:
 def check_sequences(layout: Layout, sequences: Iterable[str]) -> tuple[str, ...]:
     """Return the sequences as a tuple; raises ``InputError`` for none, a repeated or an unknown one."""
     wanted = tuple(sequences)
-    wrong = next((name for name in wanted if name not in layout.sequences or wanted.count(name) > 1), None)
+    known = layout.sequences or dict.fromkeys(wanted, ())  # a csv layout may leave the names to the table
+    wrong = next((name for name in wanted if name not in known or wanted.count(name) > 1), None)
     if wrong is not None or not wanted:
         raise InputError(
             "the sequences asked for are not the layout's" if wrong is not None else "no sequence is asked for",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from lesionlab.data.layout import BACKGROUND_CODE
 from lesionlab.data.names import listed
 from lesionlab.errors import InputError
-from lesionlab.imaging.nifti import read_volume
+from lesionlab.imaging import formats
+from lesionlab.imaging.formats import ScanHeader
+from lesionlab.imaging.nifti import as_labels, read_volume
 from lesionlab.imaging.volume import Volume
 
 #: Whole numbers that hold any label code.
@@ -18,6 +21,19 @@ MASK_DTYPE = np.int16
 
 #: Label of the first lesion class: 0 is background and 1 normal brain (which a lesion mask does not hold).
 FIRST_LESION_LABEL = 2
+
+
+class CodeCounts(NamedTuple):
+    """What a mask holds."""
+
+    header: ScanHeader
+    voxels: dict[int, int]  # by code
+
+    @property
+    def volumes(self) -> dict[int, float]:
+        """The volume of each code, ml."""
+        voxel_ml = abs(float(np.linalg.det(self.header.affine[:3, :3]))) / 1000.0
+        return {code: count * voxel_ml for code, count in self.voxels.items()}
 
 
 def lesion_labels(classes: Sequence[str]) -> dict[str, int]:
@@ -49,11 +65,32 @@ def read_lesion(
         InputError: the file cannot be read, or holds a code that is neither in ``codes`` nor in ``ignore``.
     """
     volume = read_volume(path, subject=subject, dtype=MASK_DTYPE)
-    labels = {code: lesion_labels(classes)[name] for code, name in codes.items()}
-    known = {BACKGROUND_CODE: 0, **dict.fromkeys(ignore, 0), **labels}
-    lowest = int(volume.data.min())
-    shifted = volume.data.astype(np.int32) - lowest
-    found = [int(code) + lowest for code in np.flatnonzero(np.bincount(shifted.ravel()))]
+    lowest, counts = _counts(volume.data)
+    found = [int(code) + lowest for code in np.flatnonzero(counts)]
+    known = check_codes(found, codes, ignore, path, subject)
+    labels = lesion_labels(classes)
+    table = np.zeros(len(counts), dtype=np.uint8)
+    for code in found:
+        table[code - lowest] = labels[known[code]] if known[code] else 0
+    return volume.like(table[volume.data.astype(np.int32) - lowest])
+
+
+def count_codes(path: Path | str, subject: str | None = None, limit_mb: float | None = None) -> CodeCounts:
+    """How many voxels of a mask have which code.
+
+    Raises:
+        InputError: the file cannot be read, holds fractions, or is larger than the limit.
+    """
+    scan = formats.load(path, subject, limit_mb)
+    lowest, counts = _counts(as_labels(scan.values, path, subject))
+    return CodeCounts(scan.header, {int(code) + lowest: int(counts[code]) for code in np.flatnonzero(counts)})
+
+
+def check_codes(
+    found: Iterable[int], codes: Mapping[int, str], ignore: Iterable[int], path: Path | str, subject: str | None
+) -> dict[int, str]:
+    """The lesion class of every known code, "" for background; raises ``InputError`` for codes that are not known."""
+    known = {BACKGROUND_CODE: "", **dict.fromkeys(ignore, ""), **codes}
     unknown = [code for code in found if code not in known]
     if unknown:
         raise InputError(
@@ -64,11 +101,27 @@ def read_lesion(
             subject=subject,
             file=path,
         )
-    table = np.array([known.get(code, 0) for code in range(lowest, found[-1] + 1)], dtype=np.uint8)
-    return volume.like(table[shifted])
+    return known
+
+
+def class_volumes(counts: CodeCounts, known: Mapping[int, str], classes: Sequence[str]) -> dict[str, float]:
+    """The volume of each lesion class, ml, from a mask's counts and what :func:`check_codes` returned."""
+    volumes = dict.fromkeys(classes, 0.0)
+    for code, ml in counts.volumes.items():
+        if known[code]:
+            volumes[known[code]] += ml
+    return volumes
 
 
 def lesion_volumes(lesion: Volume, classes: Sequence[str]) -> dict[str, float]:
     """The volume of each lesion class, ml."""
     counts = np.bincount(lesion.data.ravel(), minlength=FIRST_LESION_LABEL + len(classes))
     return {name: float(counts[label]) * lesion.voxel_ml for name, label in lesion_labels(classes).items()}
+
+
+def _counts(data: np.ndarray) -> tuple[int, np.ndarray]:
+    """The lowest code, and the number of voxels of each code from it on."""
+    if data.dtype == np.uint8:
+        return 0, np.bincount(data.ravel(order="K"))
+    lowest = int(data.min())
+    return lowest, np.bincount((data.astype(np.int32) - lowest).ravel(order="K"))

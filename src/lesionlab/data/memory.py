@@ -14,7 +14,7 @@ import nibabel as nib
 import psutil  # type: ignore[import-untyped]
 
 from lesionlab.errors import InputError
-from lesionlab.imaging.places import split_part
+from lesionlab.imaging.scan_path import scan_path
 
 GIB = 2**30
 
@@ -39,7 +39,7 @@ class ReadsFiles(Protocol):
     """A job that knows which files its study is read from."""
 
     def files(self) -> Iterable[Path]:
-        """The files, folders of a series, or parts of files (see :func:`split_part`)."""
+        """The files, folders of a series, or parts of files (see :func:`scan_path`)."""
         ...
 
 
@@ -76,7 +76,7 @@ def require_memory(job: object, limit_gb: float | None) -> None:
 
 def needed_bytes(files: Iterable[Path]) -> int:
     """An estimate of what a study takes: the libraries, and ``FACTOR`` times its voxels as float32."""
-    return BASE_BYTES + FACTOR * _FLOAT32 * sum(_voxels(split_part(file)[0]) for file in files)
+    return BASE_BYTES + FACTOR * _FLOAT32 * sum(_voxels(scan_path(file).place) for file in files)
 
 
 def _voxels(path: Path) -> int:

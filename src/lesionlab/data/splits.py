@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from lesionlab.data.cohort import CohortSchema
+from lesionlab.data.cohort import SPLITS, CohortSchema
+from lesionlab.data.names import suggestion
+from lesionlab.data.readers.tables import read_table
 from lesionlab.errors import InputError
 
 UNLABELLED = -1  # the stratum of subjects without a lesion mask
@@ -25,6 +28,12 @@ class SplitOptions(BaseModel):
     strata: int = Field(3, ge=1, description="groups of equal size, by lesion volume, that each split draws from alike")
     fold: int = Field(0, ge=0, description="leave_one_out: which subject is the test one, in the order of their names")
     seed: int = 0
+    keep: str | None = Field(
+        None, description="an earlier split record (CSV with subject and split): its subjects stay where they were"
+    )
+    new: Literal["train", "draw"] = Field(
+        "train", description="subjects that `keep` (or the cohort's own split) does not name; draw: as the sizes ask"
+    )
 
 
 def split_subjects(table: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
@@ -32,6 +41,9 @@ def split_subjects(table: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
 
     Within each stratum of lesion volume the subjects are drawn at random by the seed; each split's share of a stratum
     is within one subject of proportional. The same subjects and options give the same split in any order of rows.
+
+    A subject with a split already (``options.keep``, else the table's own) keeps it, whoever else is in the cohort.
+    The others go to train, or, with ``new: draw``, are drawn until test and validation have the sizes asked for.
 
     Args:
         table: a cohort (``CohortSchema``), ``lesion_ml`` filled where there are masks.
@@ -41,19 +53,37 @@ def split_subjects(table: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
         The cohort with ``split`` filled.
 
     Raises:
-        InputError: no subject is left for training, or a fold that does not exist.
+        InputError: no subject is left for training, a fold that does not exist, a record that cannot be read, or a
+            protocol that has no room for splits given beforehand.
     """
     strata = _strata(_subject_volumes(table), options.strata)
-    held_out = options.protocol == "leave_one_out"
-    test_size = 1 if held_out else _count(options.test, len(strata))
-    validation_size = _count(options.validation, len(strata))
-    _check_train_is_left(len(strata), test_size, validation_size, options)
-    rng = np.random.default_rng(options.seed)
-    test = _fold(strata, options) if held_out else _draw(strata, test_size, rng)
-    validation = _draw(strata.drop(index=test), validation_size, rng)
+    kept = _kept(table, options)
     split = pd.Series("train", index=strata.index)
-    split[test], split[validation] = "test", "validation"
+    split[kept.index] = kept
+    for name, drawn in _drawn(strata, kept, options).items():
+        split[drawn] = name
+    _check_train_is_left(split, options)
     return CohortSchema.validate(table.assign(split=table["subject"].map(split)))
+
+
+def read_split(file: Path | str) -> dict[str, str]:
+    """Subject to split of an earlier split record.
+
+    Raises:
+        InputError: the file is no such table, holds a word that is no split, or a subject in two of them.
+    """
+    table = read_table(Path(file), ("subject", "split"), ())
+    wrong = next((word for word in table["split"] if word not in SPLITS), None)
+    torn = table.groupby("subject")["split"].nunique()
+    if wrong is None and not (torn > 1).any():
+        return dict(zip(table["subject"], table["split"], strict=True))
+    raise InputError(
+        "the split record holds a word that is no split" if wrong is not None else "a subject is in two splits",
+        given=repr(wrong) if wrong is not None else f"subject {torn.index[torn > 1][0]}",
+        allowed=f"{', '.join(SPLITS)}, one for each subject",
+        cure=f"{suggestion(wrong or '', SPLITS)}correct the record that `splits.keep` names",
+        file=file,
+    )
 
 
 def split_record(table: pd.DataFrame, options: SplitOptions | None = None) -> pd.DataFrame:
@@ -82,6 +112,40 @@ def _strata(volumes: pd.Series, count: int) -> pd.Series:
     for number, group in enumerate(np.array_split(np.arange(len(ranked)), min(count, max(len(ranked), 1)))):
         strata[ranked[group]] = number
     return strata
+
+
+def _kept(table: pd.DataFrame, options: SplitOptions) -> pd.Series:
+    """The split of the subjects that have one beforehand, by name."""
+    own = table[table["split"] != ""].groupby("subject")["split"].first()
+    kept = {**own, **(read_split(options.keep) if options.keep is not None else {})}
+    if kept and options.protocol == "leave_one_out":
+        raise InputError(
+            "leave_one_out has no room for splits given beforehand",
+            given=f"splits.keep {options.keep}" if options.keep is not None else "a split in the cohort's own table",
+            allowed="one of both",
+            cure="set splits.protocol to holdout, or take the given split away",
+        )
+    here = {subject: kept[subject] for subject in sorted(set(table["subject"])) if subject in kept}
+    return pd.Series(here, dtype=object)
+
+
+def _drawn(strata: pd.Series, kept: pd.Series, options: SplitOptions) -> dict[str, list[str]]:
+    """The subjects that the seed gives to test and validation, besides those that are there already."""
+    free = strata.drop(index=kept.index)
+    if len(kept) and options.new == "train":
+        return {}
+    held_out = options.protocol == "leave_one_out"
+    rng = np.random.default_rng(options.seed)
+    sizes = {"test": 1 if held_out else _count(options.test, len(strata))}
+    sizes["validation"] = _count(options.validation, len(strata))
+    if not len(kept):
+        _check_sizes(len(strata), sizes, options)
+    drawn: dict[str, list[str]] = {}
+    for name, size in sizes.items():
+        lacking = min(max(0, size - int((kept == name).sum())), len(free))
+        drawn[name] = _fold(free, options) if held_out and name == "test" else _draw(free, lacking, rng)
+        free = free.drop(index=drawn[name])
+    return drawn
 
 
 def _fold(strata: pd.Series, options: SplitOptions) -> list[str]:
@@ -115,11 +179,22 @@ def _draw(strata: pd.Series, count: int, rng: np.random.Generator) -> list[str]:
     return [str(subject) for group in drawn for subject in group]
 
 
-def _check_train_is_left(subjects: int, test: int, validation: int, options: SplitOptions) -> None:
-    if subjects - test - validation < 1:
+def _check_sizes(subjects: int, sizes: dict[str, int], options: SplitOptions) -> None:
+    if subjects - sum(sizes.values()) < 1:
         raise InputError(
             "the training split is empty",
-            given=f"{subjects} subjects, protocol {options.protocol}, test {test}, validation {validation}",
+            given=f"{subjects} subjects, protocol {options.protocol}, test {sizes['test']}, "
+            f"validation {sizes['validation']}",
             allowed=f"test and validation of {subjects - 1} subjects together at most",
             cure="lower `test` or `validation` of the split, or add subjects to the cohort",
+        )
+
+
+def _check_train_is_left(split: pd.Series, options: SplitOptions) -> None:
+    if not (split == "train").any():
+        raise InputError(
+            "the training split is empty",
+            given=f"{len(split)} subjects, all of them given to validation or test by {options.keep or 'the cohort'}",
+            allowed="at least one subject for training",
+            cure="name another record in `splits.keep`, or add subjects to the cohort",
         )

@@ -82,8 +82,8 @@ def fill(template: str, subject: str, visit: str) -> str | None:
 def files(root: Path, template: str, subject: str, visit: str) -> list[Path]:
     """The files a template names for one study, sorted; empty where there are none."""
     escaped = fill(template, glob.escape(subject), glob.escape(visit))
-    if escaped is None:
-        return []
+    if escaped is None or "/" in subject + visit or {subject, visit} & {".", ".."}:
+        return []  # a name is one part of a path: none leads out of the root
     return sorted(path for path in root.glob(escaped) if path.is_file() and not _hidden(path.relative_to(root)))
 
 

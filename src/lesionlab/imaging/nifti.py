@@ -1,47 +1,32 @@
-"""NIfTI files: read with every fault told plainly, written whole or not at all."""
+"""Volumes on disk: read with every fault told plainly, written as NIfTI whole or not at all."""
 
 from __future__ import annotations
 
 import gzip
 import uuid
-import zlib
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 
 from lesionlab.errors import InputError
+from lesionlab.imaging import formats
 from lesionlab.imaging.volume import Volume
 
-#: File names that can be read and written.
+#: File names that can be written.
 SUFFIXES = (".nii.gz", ".nii")
 
-#: What reading a damaged file may raise, in the header or in the voxels.
-#: (a damaged header may ask for more memory than there is).
-_UNREADABLE = (
-    ImageFileError,
-    HeaderDataError,
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    MemoryError,
-    zlib.error,
-    gzip.BadGzipFile,
-)
-
-_FLAT = 1e-6  # mm^3: a voxel this small is a fault of the header
 _GZIP_LEVEL = 3  # half the time of the default level for some per cent of size
+_WHOLE = 1e-3  # by which a stored label may miss a whole number
 
 
 def read_volume(path: Path | str, *, subject: str | None = None, dtype: Any = np.float32) -> Volume:
-    """Read a NIfTI file of three dimensions.
+    """Read a scan or mask of three dimensions.
 
     Args:
-        path: a ``.nii`` or ``.nii.gz`` file. Trailing axes of length 1 are dropped.
+        path: a ``.nii``, ``.nii.gz``, ``.mha`` or ``.mhd`` file, one channel of a 4D file, or a DICOM series, see
+            :mod:`lesionlab.imaging.scan_path`. Trailing axes of length 1 are dropped.
         subject: named in the error, where there is one.
         dtype: of the voxels; values are scaled by the header's slope and intercept first. An integer dtype asks for
             whole numbers in the file (a label map), which are rounded, not cut.
@@ -53,15 +38,10 @@ def read_volume(path: Path | str, *, subject: str | None = None, dtype: Any = np
         InputError: the file is missing, unreadable or truncated, has not three dimensions, holds NaN or infinite
             values or one value only (for an integer dtype: is not whole, or does not fit the type).
     """
-    image = _open(path, subject)
-    _check_kind(image, path, subject)
-    try:
-        data = np.asanyarray(image.dataobj)
-    except _UNREADABLE as error:
-        raise _unreadable(path, subject, error) from error
-    data = data.reshape(_three_axes(image.shape, path, subject))
-    _check_voxels(data, path, subject, may_be_constant=np.issubdtype(dtype, np.integer))
-    return Volume(_cast(data, np.dtype(dtype), path, subject), np.asarray(image.affine, dtype=np.float64))
+    scan = formats.load(path, subject)
+    data = scan.values
+    check_voxels(data, path, subject, may_be_constant=np.issubdtype(dtype, np.integer))
+    return Volume(_cast(data, np.dtype(dtype), path, subject), scan.header.affine)
 
 
 def read_header(path: Path | str, subject: str | None = None) -> tuple[tuple[int, int, int], np.ndarray]:
@@ -70,8 +50,8 @@ def read_header(path: Path | str, subject: str | None = None) -> tuple[tuple[int
     Raises:
         InputError: as :func:`read_volume` for a missing or unreadable file and for the number of axes.
     """
-    image = _open(path, subject)
-    return _three_axes(image.shape, path, subject), np.asarray(image.affine, dtype=np.float64)
+    header = formats.look(path, subject)
+    return header.shape, header.affine
 
 
 def write_volume(volume: Volume, path: Path | str) -> Path:
@@ -99,76 +79,11 @@ def write_volume(volume: Volume, path: Path | str) -> Path:
     return path
 
 
-def _open(path: Path | str, subject: str | None) -> Any:
-    if not Path(path).is_file():
-        raise InputError(
-            "the file is missing",
-            given="no file there",
-            allowed="an existing .nii or .nii.gz file",
-            cure="put the file there, or correct the layout's template",
-            subject=subject,
-            file=path,
-        )
-    try:
-        image = nib.load(path)
-    except _UNREADABLE as error:
-        raise _unreadable(path, subject, error) from error
-    affine = np.asarray(image.affine)  # type: ignore[attr-defined]
-    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > _FLAT):
-        raise InputError(
-            "the header does not say where the voxels lie",
-            given=f"affine {affine.round(3).tolist()}",
-            allowed="a finite affine whose three axes span space",
-            cure="convert the scan again, or repair its sform and qform",
-            subject=subject,
-            file=path,
-        )
-    return image
-
-
-def _check_kind(image: Any, path: Path | str, subject: str | None) -> None:
-    kind = image.get_data_dtype()
-    if kind.fields is not None or np.issubdtype(kind, np.complexfloating):
-        raise InputError(
-            "the voxels are no grey values",
-            given=f"data type {kind}",
-            allowed="integer or floating-point voxels",
-            cure="convert colours to grey values, and complex scans to their magnitude",
-            subject=subject,
-            file=path,
-        )
-
-
-def _unreadable(path: Path | str, subject: str | None, error: BaseException) -> InputError:
-    return InputError(
-        "the file cannot be read as NIfTI, it may be truncated",
-        given=f"{Path(path).stat().st_size} bytes, {type(error).__name__}: {error}",
-        allowed="a whole .nii or .nii.gz file",
-        cure="copy or convert the file again",
-        subject=subject,
-        file=path,
-    )
-
-
-def _three_axes(shape: tuple[int, ...], path: Path | str, subject: str | None) -> tuple[int, int, int]:
-    kept = list(shape)
-    while len(kept) > 3 and kept[-1] == 1:
-        kept.pop()
-    if len(kept) != 3 or 0 in kept:
-        raise InputError(
-            f"the file has {len(shape)} dimensions where 3 are due",
-            given=f"shape {tuple(shape)}",
-            allowed="shape (X, Y, Z), trailing axes of length 1 are dropped",
-            cure="split the series into one file per sequence, and name that file in the layout",
-            subject=subject,
-            file=path,
-        )
-    return kept[0], kept[1], kept[2]
-
-
-def _check_voxels(data: np.ndarray, path: Path | str, subject: str | None, *, may_be_constant: bool) -> None:
-    finite = np.isfinite(data)
-    if not finite.all():
+def check_voxels(data: np.ndarray, path: Path | str, subject: str | None, *, may_be_constant: bool) -> None:
+    """Raise ``InputError`` for NaN, infinite values, and (unless it may be) an image of one value."""
+    # Whole numbers are finite; for the others the sum tells at once, and only a suspicious one asks for every voxel.
+    finite = np.isfinite(data) if data.dtype.kind == "f" and not np.isfinite(data.sum(dtype=np.float64)) else None
+    if finite is not None and not finite.all():
         raise InputError(
             "the volume holds NaN or infinite values",
             given=f"{int((~finite).sum())} of {data.size} voxels",
@@ -188,11 +103,17 @@ def _check_voxels(data: np.ndarray, path: Path | str, subject: str | None, *, ma
         )
 
 
-def _cast(data: np.ndarray, dtype: np.dtype, path: Path | str, subject: str | None) -> np.ndarray:
-    if not np.issubdtype(dtype, np.integer):
-        return np.ascontiguousarray(data, dtype=dtype)
-    whole, limits = np.rint(data), np.iinfo(dtype)
-    if not np.allclose(whole, data, atol=1e-3) or whole.min() < limits.min or whole.max() > limits.max:
+def as_labels(data: np.ndarray, path: Path | str, subject: str | None, dtype: Any = np.int16) -> np.ndarray:
+    """Whole numbers of an integer type; raises ``InputError`` for values that are no labels of that type.
+
+    Bytes stay bytes where ``dtype`` holds them all: a mask is mostly read as it is stored.
+    """
+    limits = np.iinfo(dtype)
+    if data.dtype == np.uint8 and limits.max >= np.iinfo(np.uint8).max:
+        return data
+    check_voxels(data, path, subject, may_be_constant=True)
+    whole = data if data.dtype.kind in "iub" else np.rint(data)
+    if (whole is not data and not np.allclose(whole, data, atol=_WHOLE)) or not _within(whole, limits):
         raise InputError(
             "the label map holds values that are no labels",
             given=f"values from {data.min()} to {data.max()}",
@@ -201,4 +122,14 @@ def _cast(data: np.ndarray, dtype: np.dtype, path: Path | str, subject: str | No
             subject=subject,
             file=path,
         )
-    return np.ascontiguousarray(whole, dtype=dtype)
+    return whole.astype(dtype)
+
+
+def _within(data: np.ndarray, limits: np.iinfo) -> bool:
+    return bool(data.min() >= limits.min and data.max() <= limits.max)
+
+
+def _cast(data: np.ndarray, dtype: np.dtype, path: Path | str, subject: str | None) -> np.ndarray:
+    if np.issubdtype(dtype, np.integer):
+        data = as_labels(data, path, subject, dtype)
+    return np.ascontiguousarray(data, dtype=dtype)

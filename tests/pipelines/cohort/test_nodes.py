@@ -98,14 +98,14 @@ def test_a_smaller_phantom_leaves_no_subject_of_a_larger_one(folders):
 
 
 def test_good_studies_with_their_lesion_volume(scans):
-    studies, quarantine = found(scans)
+    studies, quarantine, *_ = found(scans)
     assert studies["study"].tolist() == ["a", "b", "c"] and quarantine.empty
     assert studies["lesion_ml"].tolist() == pytest.approx([0.1, 0.2, 0.3])
 
 
 def test_a_study_that_cannot_be_used_is_quarantined(scans, tmp_path):
     (tmp_path / "scans" / "b" / "t1.nii.gz").write_bytes(b"no scan")
-    studies, quarantine = found(scans)
+    studies, quarantine, *_ = found(scans)
     assert studies["study"].tolist() == ["a", "c"]
     assert quarantine["study"].tolist() == ["b"] and "t1.nii.gz" in quarantine["reason"].item()
 
@@ -121,7 +121,7 @@ def test_a_cohort_without_any_lesion(scans, tmp_path):
         write_volume(Volume(np.zeros((4, 4, 4), np.uint8), affine), tmp_path / "scans" / subject / "seg.nii.gz")
     with pytest.raises(InputError, match=r"no .*lesion"):
         found(scans)
-    studies, _ = found(scans, cohort=FILES.model_copy(update={"require_lesions": False}))
+    studies, *_ = found(scans, cohort=FILES.model_copy(update={"require_lesions": False}))
     assert len(studies) == 3
 
 

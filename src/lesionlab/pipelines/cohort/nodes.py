@@ -13,6 +13,7 @@ import pandas as pd
 from lesionlab.data.checks import CheckOptions, read_cohort
 from lesionlab.data.fingerprints import cohort_fingerprint, fingerprint_of
 from lesionlab.data.layout import find_layout
+from lesionlab.data.oddities import find_oddities
 from lesionlab.data.splits import SplitOptions, split_record, split_subjects
 from lesionlab.data.subject_store import StudyResult
 from lesionlab.datasets.folders import Folders
@@ -20,6 +21,7 @@ from lesionlab.errors import InputError
 from lesionlab.imaging.phantom import PhantomOptions, make_subject, subject_files, subject_name
 from lesionlab.parameters import CohortOptions, RunOptions
 from lesionlab.pipelines.running import run
+from lesionlab.reporting.cohort_page import render_cohort
 
 PHANTOM = "phantom"
 SUFFIX = ".nii.gz"
@@ -72,15 +74,34 @@ def find_studies(
     sequences: list[str],
     lesion_classes: list[str],
     run_options: RunOptions,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The checked studies, and those quarantined with their reasons.
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The checked studies, those quarantined with their reasons, what every file is, and what each study has.
 
     Raises:
         InputError: nothing fits the layout, no study can be used, or no mask holds a lesion where one is required.
     """
-    options = CheckOptions(require_lesions=cohort.require_lesions, workers=run_options.processes)
+    options = CheckOptions(
+        require_lesions=cohort.require_lesions,
+        workers=run_options.processes,
+        min_slices=cohort.min_slices,
+        max_scan_mb=cohort.max_scan_mb,
+    )
     found = read_cohort(Path(scans["root"]), find_layout(layouts, cohort.layout), sequences, lesion_classes, options)
-    return found.table, found.quarantine
+    return found.table, found.quarantine, found.scans, found.presence
+
+
+def describe(
+    scans: pd.DataFrame,
+    presence: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    cohort: CohortOptions,
+    layouts: dict[str, Any],
+) -> tuple[pd.DataFrame, str]:
+    """What is odd in the cohort, and the page that shows what was found, missing and odd."""
+    oddities = find_oddities(scans)
+    lesion = find_layout(layouts, cohort.layout).lesion
+    classes = dict(lesion.codes) if lesion is not None else {}
+    return oddities, render_cohort(scans, presence, quarantine, oddities, cohort=cohort.name, classes=classes)
 
 
 def split(studies: pd.DataFrame, options: SplitOptions) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,4 +1,4 @@
-"""Scans -> cohort table -> split."""
+"""Scans -> cohort table and page -> split."""
 
 from kedro.pipeline import Pipeline, node, pipeline
 
@@ -6,7 +6,7 @@ from lesionlab.pipelines.cohort import nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """The phantom's scans where the cohort is the phantom's, then the checked cohort and its split."""
+    """The phantom's scans where the cohort is the phantom's, then the checked cohort, its page and its split."""
     return pipeline(
         [
             node(
@@ -18,8 +18,14 @@ def create_pipeline(**_: object) -> Pipeline:
             node(
                 nodes.find_studies,
                 ["scans", "params:cohort", "params:layouts", "params:sequences", "params:lesion_classes", "params:run"],
-                ["studies", "quarantine"],
+                ["studies", "quarantine", "cohort_scans", "cohort_presence"],
                 name="find_studies",
+            ),
+            node(
+                nodes.describe,
+                ["cohort_scans", "cohort_presence", "quarantine", "params:cohort", "params:layouts"],
+                ["cohort_oddities", "cohort_page"],
+                name="describe",
             ),
             node(nodes.split, ["studies", "params:splits"], ["cohort", "split_record"], name="split"),
         ],

@@ -1,0 +1,65 @@
+"""Tables that users write by hand: CSV with a comma, semicolon or tab, as spreadsheets save it."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lesionlab.data.names import listed, suggestion
+from lesionlab.errors import InputError
+
+_log = logging.getLogger(__name__)
+_SEPARATORS = ",;\t"
+
+
+def read_table(file: Path, required: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a CSV table as text, "" where a cell is empty; other columns are left out, and the log says which.
+
+    Raises:
+        InputError: the file is missing, no text, holds no row, or lacks a column.
+    """
+    table = _parse(file)
+    missing = [name for name in required if name not in table]
+    if missing or table.empty:
+        raise InputError(
+            f"the table lacks the column {missing[0]}" if missing else "the table holds no row",
+            given=f"columns {listed(table.columns)}",
+            allowed=f"columns {listed(required)}" + (f", and if wanted {listed(optional)}" if optional else ""),
+            cure=f"{suggestion(missing[0], table.columns) if missing else ''}correct the table's first line",
+            file=file,
+        )
+    ignored = [name for name in table if name not in (*required, *optional)]
+    if ignored:
+        _log.info("cohort: columns of %s that are not used: %s", file.name, listed(ignored))
+    return table.reindex(columns=[*required, *optional], fill_value="")
+
+
+def _parse(file: Path) -> pd.DataFrame:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        head = text.split("\n", 1)[0]
+        separator = max(_SEPARATORS, key=head.count)
+        rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=separator)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(
+            "the table cannot be read",
+            given=f"{type(error).__name__}: {error}",
+            allowed="a CSV file in UTF-8, with its columns' names in the first line",
+            cure="put the table there, or save it again as CSV (UTF-8)",
+            file=file,
+        ) from error
+    width = len(rows[0]) if rows else 0
+    for number, row in enumerate(rows[1:], start=2):
+        if any(row) and len(row) != width:
+            raise InputError(
+                f"line {number} of the table has {len(row)} cells, the first line has {width}",
+                given=listed(row),
+                allowed=f"{width} cells a line",
+                cure="put names that hold the separator in double quotes",
+                file=file,
+            )
+    return pd.DataFrame([row for row in rows[1:] if any(row)], columns=rows[0] if rows else [], dtype=str)
