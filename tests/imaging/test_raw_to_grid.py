@@ -36,7 +36,9 @@ def scan() -> Volume:
 def moved(scan: Volume, reference: np.ndarray, grid: np.ndarray, to_scan=None, field=0.0, brain=1, way=None) -> Volume:
     """The scan on the grid, by way of a reference with that affine; a brain mask of 1 fills everything."""
     mask = Volume(np.full(SHAPE, brain, np.uint8) if np.isscalar(brain) else brain, reference)
-    as_it_is = fit_mapping(like(reference, np.arange(np.prod(SHAPE)).reshape(SHAPE)), mask, StandardizeOptions(rule="none"))
+    as_it_is = fit_mapping(
+        like(reference, np.arange(np.prod(SHAPE)).reshape(SHAPE)), mask, StandardizeOptions(rule="none")
+    )
     there = Grid(SHAPE, grid, {})
     on_grid = resample(mask, SHAPE, grid, matrix=way, interpolation="nearest")
     matrix = np.eye(4) if to_scan is None else to_scan

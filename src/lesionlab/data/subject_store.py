@@ -36,12 +36,14 @@ class StudyResult:
     Attributes:
         volumes: name to volume; kept with their dtype. A name may hold a folder (``truth/brain``).
         qc: name to measure, one number each (NaN allowed).
-        record: whatever else is worth keeping, JSON-able (transforms, landmarks, choices).
+        record: whatever else is worth keeping, JSON-able (transforms, mappings, choices).
+        files: name to content of further files, kept as they are, for other programs to read.
     """
 
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     qc: Mapping[str, float] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -163,5 +165,7 @@ def write_result(result: StudyResult, folder: Path) -> None:
         path = folder / f"{name}{_SUFFIX}"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_volume(volume, path)
+    for name, content in result.files.items():
+        (folder / name).write_bytes(content)
     write_json(folder / _RECORD, dict(result.record))
     write_json(folder / _QC, {name: float(value) for name, value in result.qc.items()})

@@ -65,18 +65,16 @@ def brain_values(volume: Volume, mask: Volume, lesion: Volume | None = None) -> 
     return values
 
 
-def write_landmarks(landmarks: LandmarkSet, path: Path) -> Path:
-    """Keep landmarks as JSON; equal landmarks give equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(landmarks.model_dump(mode="json"), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return path
+def landmarks_file(landmarks: LandmarkSet) -> bytes:
+    """Landmarks as a JSON file's content; equal landmarks give equal bytes."""
+    return (json.dumps(landmarks.model_dump(mode="json"), indent=2, sort_keys=True) + "\n").encode()
 
 
 def read_landmarks(path: Path, exclude_lesions: bool | None = None) -> Mapping[str, Landmarks]:
     """The landmarks of an earlier run, by sequence.
 
     Args:
-        path: a file of :func:`write_landmarks`.
+        path: a file of :func:`landmarks_file`.
         exclude_lesions: how lesions are treated now; null: whatever the file says.
 
     Raises:

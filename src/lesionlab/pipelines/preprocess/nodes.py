@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lesionlab.data.fingerprints import fingerprint_of, study_fingerprints
+from lesionlab.data.fingerprints import file_fingerprint, fingerprint_of, study_fingerprints
 from lesionlab.data.layout import find_layout
 from lesionlab.data.lesions import read_lesion
-from lesionlab.data.subject_store import SubjectStore
+from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
 from lesionlab.imaging import atlas, bias, brain, grid, registration, tissue
@@ -22,12 +23,14 @@ from lesionlab.imaging.grid import GridOptions
 from lesionlab.imaging.nifti import read_volume
 from lesionlab.imaging.raw_to_grid import image_on_grid
 from lesionlab.imaging.registration import CoregisterOptions
-from lesionlab.imaging.standardize import StandardizeOptions, fit_landmarks
+from lesionlab.imaging.standardize import StandardizeOptions
 from lesionlab.imaging.tissue import TissueOptions
 from lesionlab.parameters import CohortOptions, RunOptions
 from lesionlab.pipelines.preprocess import stages
 from lesionlab.pipelines.preprocess.stages import Job
 from lesionlab.pipelines.running import run
+
+Science = Sequence[Callable[..., Any]]
 
 
 def coregister(
@@ -74,25 +77,34 @@ def correct_bias(source: SubjectStore, folders: Folders, options: BiasOptions, r
     )
 
 
-def standardize(
+def learn_landmarks(
     source: SubjectStore, cohort: pd.DataFrame, folders: Folders, options: StandardizeOptions, run_options: RunOptions
 ) -> SubjectStore:
-    """Sequences on the intensity scale learnt on the training split."""
+    """The standard intensity scale: learnt from the training split, or taken from an earlier run."""
     training = training_studies(source, cohort)
-    names = stages.sequences(source, training[0])
-    learns = options.rule == "nyul"
-    landmarks = {name: fit_landmarks(_masked(source, training, name), options) for name in names if learns}
-    jobs = _jobs(source, options, {"landmarks": landmarks})
-    inputs = {study: fingerprint_of(key, _key(source, training)) for study, key in source.fingerprints().items()}
-    return run(
-        folders.stage("standardize"),
-        jobs,
-        stages.standardize_study,
-        [standardizing.standardize],
-        inputs,
-        options,
-        run_options,
+    if options.landmarks is not None:
+        key = file_fingerprint(options.landmarks)
+    else:
+        key = _key(source, training) if options.rule == "nyul" else options.rule
+    job = stages.LandmarksJob(source, training, options, run_options.engine)
+    science = [standardizing.fit_landmarks, standardizing.StandardizeOptions]
+    return _run_once(
+        folders.stage("landmarks"), stages.STANDARD, job, stages.landmarks_study, science, key, run_options
     )
+
+
+def standardize(
+    source: SubjectStore,
+    landmarks: SubjectStore,
+    folders: Folders,
+    options: StandardizeOptions,
+    run_options: RunOptions,
+) -> SubjectStore:
+    """Sequences on the standard intensity scale."""
+    jobs, learnt = _jobs(source, options, {"landmarks": landmarks}), landmarks.fingerprints()
+    inputs = {study: fingerprint_of(key, learnt) for study, key in source.fingerprints().items()}
+    science = [standardizing.standardize]
+    return run(folders.stage("standardize"), jobs, stages.standardize_study, science, inputs, options, run_options)
 
 
 def to_grid(
@@ -115,7 +127,7 @@ def to_grid(
     jobs = {
         study: stages.GridJob(scans[study], study, coregistered, unbiased, standardized, options) for study in inputs
     }
-    science = [grid.make_grid, image_on_grid, read_lesion]
+    science: Science = [grid.make_grid, image_on_grid, read_lesion]
     return run(folders.stage("grid"), jobs, stages.grid_study, science, inputs, options, run_options)
 
 
@@ -124,12 +136,10 @@ def build_atlas(
 ) -> SubjectStore:
     """The group template of the training studies."""
     training = training_studies(source, cohort)
-    workers = run_options.processes
-    jobs = {stages.TEMPLATE: stages.TemplateJob(source, training, options, workers)}
-    inputs = {stages.TEMPLATE: _key(source, training)}
-    # One job that spreads its registrations over the workers itself.
-    alone = run_options.model_copy(update={"workers": 1})
-    return run(folders.stage("template"), jobs, stages.template_study, [atlas.build_template], inputs, options, alone)
+    job = stages.TemplateJob(source, training, options, run_options.engine)
+    science = [atlas.build_template]
+    key = _key(source, training)
+    return _run_once(folders.stage("template"), stages.TEMPLATE, job, stages.template_study, science, key, run_options)
 
 
 def align_atlas(
@@ -188,12 +198,21 @@ def _jobs(source: SubjectStore, options: Any, extra: Mapping[str, Any] | None = 
     return {study: Job(source, study, options, extra or {}) for study in source.studies()}
 
 
+def _run_once(
+    root: Path,
+    name: str,
+    job: stages.LandmarksJob | stages.TemplateJob,
+    work: Callable[[Any], StudyResult],
+    science: Science,
+    key: str,
+    run_options: RunOptions,
+) -> SubjectStore:
+    """A stage with one entry for all studies, whose job spreads itself over the workers."""
+    alone = run_options.model_copy(update={"workers": 1, "scheduler": None})
+    return run(root, {name: job}, work, science, {name: key}, job.options, alone)
+
+
 def _key(source: SubjectStore, studies: list[str]) -> str:
     """A fingerprint of a set of studies."""
     fingerprints = source.fingerprints()
     return fingerprint_of({study: fingerprints[study] for study in studies})
-
-
-def _masked(source: SubjectStore, studies: list[str], name: str) -> Any:
-    """Volume and brain mask of one sequence, study by study, one in memory at a time."""
-    return ((source.volume(study, name), source.volume(study, stages.BRAIN)) for study in studies)

@@ -28,8 +28,14 @@ def create_pipeline(**_: object) -> Pipeline:
         node(nodes.extract_brain, ["coregistered", "folders", "params:brain", "params:run"], "brains", name="brain"),
         node(nodes.correct_bias, ["brains", "folders", "params:bias", "params:run"], "unbiased", name="bias"),
         node(
-            nodes.standardize,
+            nodes.learn_landmarks,
             ["unbiased", "cohort", "folders", "params:standardize", "params:run"],
+            "landmarks",
+            name="landmarks",
+        ),
+        node(
+            nodes.standardize,
+            ["unbiased", "landmarks", "folders", "params:standardize", "params:run"],
             "standardized",
             name="standardize",
         ),

@@ -7,28 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from lesionlab.data.engine import Engine
 from lesionlab.data.layout import LesionLayout
 from lesionlab.data.lesions import read_lesion
 from lesionlab.data.subject_store import StudyResult, SubjectStore
+from lesionlab.data.workers import run_parallel
 from lesionlab.imaging.atlas import AtlasOptions, align_template, build_template
 from lesionlab.imaging.bias import BiasOptions, correct_study
 from lesionlab.imaging.brain import BrainOptions, apply_mask, extract_brain
 from lesionlab.imaging.grid import GridOptions, labels_to_grid, make_grid
+from lesionlab.imaging.intensity_map import IntensityMap
+from lesionlab.imaging.landmarks import Landmarks, LandmarkSet, landmarks_file, read_landmarks
 from lesionlab.imaging.nifti import read_volume
 from lesionlab.imaging.raw_to_grid import image_on_grid
 from lesionlab.imaging.registration import CoregisterOptions, coregister
-from lesionlab.imaging.standardize import IntensityMap, Landmarks, StandardizeOptions, standardize
+from lesionlab.imaging.standardize import StandardizeOptions, fit_landmarks, standardize
 from lesionlab.imaging.tissue import TissueOptions, segment_tissues
 from lesionlab.imaging.volume import Volume
 
 BRAIN, LESION, FIELD = "brain", "lesion", "field_"
 MASKS = (BRAIN, LESION)
+
+#: The one entry of the stages that make something for all studies together.
+TEMPLATE, STANDARD = "template", "standard"
+LANDMARKS = "landmarks.json"
 
 Options = TypeVar("Options")
 
@@ -96,16 +105,22 @@ class Job(Generic[Options]):
         return {name: self.source.volume(self.study, name) for name in MASKS if name in self.source.names(self.study)}
 
 
+def sequence_names(store: SubjectStore, study: str) -> list[str]:
+    """The names of the sequences a stage keeps of a study, sorted."""
+    return [name for name in store.names(study) if name not in MASKS and not name.startswith(FIELD)]
+
+
 def sequences(store: SubjectStore, study: str) -> dict[str, Volume]:
     """The sequences a stage keeps of a study, without masks and bias fields."""
-    names = (name for name in store.names(study) if name not in MASKS and not name.startswith(FIELD))
-    return {name: store.volume(study, name) for name in names}
+    return {name: store.volume(study, name) for name in sequence_names(store, study)}
 
 
 def coregister_study(scans: Scans) -> StudyResult:
     """Every sequence, the lesion and a given brain mask on the reference sequence's grid."""
     volumes = {name: scans.scan(name) for name in scans.paths}
-    done = coregister(volumes, scans.reference, scans.drawn_lesion(), scans.lesion_on, scans.options, scans.given_brain())
+    done = coregister(
+        volumes, scans.reference, scans.drawn_lesion(), scans.lesion_on, scans.options, scans.given_brain()
+    )
     transforms = {name: matrix.tolist() for name, matrix in done.transforms.items()}
     return StudyResult({**done.volumes, **_present(done.lesion, done.brain)}, done.qc, {"transforms": transforms})
 
@@ -131,17 +146,57 @@ def bias_study(job: Job[BiasOptions]) -> StudyResult:
     return StudyResult({**done.volumes, **fields, **masks}, done.qc)
 
 
+@dataclass(frozen=True)
+class LandmarksJob:
+    """The training studies whose intensities set the standard scale."""
+
+    source: SubjectStore
+    studies: Sequence[str]
+    options: StandardizeOptions
+    engine: Engine
+
+
+def landmarks_study(job: LandmarksJob) -> StudyResult:
+    """The standard scale of every sequence: learnt from training studies alone, or an earlier run's, by option."""
+    if job.options.rule != "nyul":
+        return StudyResult()
+    if job.options.landmarks is not None:
+        path = Path(job.options.landmarks)
+        read_landmarks(path, job.options.exclude_lesions)
+        return StudyResult(files={LANDMARKS: path.read_bytes()})
+    names = sequence_names(job.source, job.studies[0])
+    learnt = dict(run_parallel(partial(_landmarks_of, job), {name: name for name in names}, job.engine))
+    every = LandmarkSet(
+        studies=tuple(job.studies),
+        exclude_lesions=job.options.exclude_lesions,
+        sequences={name: learnt[name] for name in names},
+    )
+    return StudyResult(files={LANDMARKS: landmarks_file(every)})
+
+
+def _landmarks_of(job: LandmarksJob, sequence: str) -> Landmarks:
+    """The landmarks of one sequence, with one volume in memory at a time."""
+    studies = (
+        (job.source.volume(study, sequence), masks[BRAIN], masks.get(LESION))
+        for study in job.studies
+        for masks in (Job(job.source, study, job.options).masks(),)
+    )
+    return fit_landmarks(studies, job.options)
+
+
 def standardize_study(job: Job[StandardizeOptions]) -> StudyResult:
-    """Every sequence on the standard intensity scale of the training split."""
-    landmarks: Mapping[str, Landmarks] = job.extra["landmarks"]
+    """Every sequence on the standard intensity scale, and the map that brings it there."""
+    learnt: SubjectStore = job.extra["landmarks"]
+    path = learnt.root / STANDARD / LANDMARKS
+    landmarks = read_landmarks(path) if path.is_file() else {}
     masks = job.masks()
-    standard = {}
-    qc: dict[str, float] = {}
-    for name, volume in job.images().items():
-        result = standardize(volume, masks[BRAIN], job.options, landmarks.get(name))
-        standard[name] = result.volume
-        qc |= {f"{name}_{measure}": value for measure, value in result.qc.items()}
-    return StudyResult({**standard, **masks}, qc)
+    done = {
+        name: standardize(volume, masks[BRAIN], job.options, landmarks.get(name), masks.get(LESION))
+        for name, volume in job.images().items()
+    }
+    qc = {f"{name}_{measure}": value for name, one in done.items() for measure, value in one.qc.items()}
+    maps = {name: one.mapping.model_dump(mode="json") for name, one in done.items()}
+    return StudyResult({**{name: one.volume for name, one in done.items()}, **masks}, qc, {"maps": maps})
 
 
 @dataclass(frozen=True)
@@ -218,6 +273,3 @@ def tissue_study(job: Job[TissueOptions]) -> StudyResult:
         return StudyResult()
     result = segment_tissues(job.images(), job.masks()[BRAIN], job.options)
     return StudyResult(result.maps, result.qc)
-
-
-TEMPLATE = "template"
