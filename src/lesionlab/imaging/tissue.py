@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
@@ -21,6 +21,9 @@ from lesionlab.imaging.resample import resample_like
 from lesionlab.imaging.similarity import correlation, dice
 from lesionlab.imaging.volume import Volume, same_grid
 
+if TYPE_CHECKING:
+    from ants import ANTsImage
+
 TISSUES = ("CSF", "GM", "WM")
 
 _TOP_PERCENTILE = 99.5
@@ -29,6 +32,7 @@ _SAMPLING = 0.25
 _SPREAD = 100.0
 _RIM = 3  # voxels
 _UNEXPLAINED = 1e-6
+_IN_PLANE = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])
 _BACKGROUND = 0.05  # of the template, whose brightest voxel is 1
 _PRIOR_FLOOR = 0.01
 _PRIOR_BLUR = 0.5  # voxels
@@ -48,7 +52,10 @@ class TissueOptions(BaseModel):
     smoothing: float = Field(0.1, ge=0, description="weight of Atropos' Markov random field")
     iterations: PositiveInt = Field(3, description="of Atropos")
     partial_volume: bool = Field(True, description="share voxels on a border between two tissues by their intensity")
-    warp_iterations: tuple[NonNegativeInt, ...] = Field((40, 30, 0), description="of SyN, per level; () : affine only")
+    cortex_outside: bool = Field(
+        True, description="no white matter in the brain's outermost pixels, where MNI152 has more grey matter"
+    )
+    warp_iterations: tuple[NonNegativeInt, ...] = Field((40, 0, 0), description="of SyN, per level; () : affine only")
     template_mm: float = Field(2.0, gt=0, description="voxel size at which MNI152 is used")
     lesion: Literal["classify", "none"] = Field(
         "classify",
@@ -65,7 +72,7 @@ class Tissues:
             also 0 in the lesion.
         qc: ``csf_ml``, ``gm_ml``, ``wm_ml``; of the warped MNI152 with the scan ``template_correlation`` (within the
             brain) and ``template_overlap`` (Dice of the brains); where there was a warp ``jacobian_low`` and
-            ``jacobian_high``, its least and greatest change of volume in the brain.
+            ``jacobian_high``, its least and greatest change of volume in the brain's box.
     """
 
     maps: dict[str, Volume]
@@ -96,6 +103,8 @@ def segment_tissues(
     posterior = _atropos([_in_mask(volume, inside) for volume in seen], inside, fitted.priors, options)
     if options.partial_volume:
         posterior = mixed(posterior, [volume.data for volume in seen])
+    if options.cortex_outside:
+        posterior = _without_white_rim(posterior, fitted.priors, mask.data > 0)
     maps = {name: mask.like(share) for name, share in zip(TISSUES, posterior, strict=True)}
     qc = {f"{name.lower()}_ml": float(tissue.data.sum() * tissue.voxel_ml) for name, tissue in maps.items()}
     qc["template_correlation"] = correlation(fitted.scan, volumes[anatomy].data, inside)
@@ -173,17 +182,27 @@ def _affine(fixed: Volume, moving: Volume, mask: Volume | None, folder: Path) ->
 def _warped(
     fixed: Volume, moving: Mapping[str, Volume], mask: Volume | None, options: TissueOptions, folder: Path
 ) -> tuple[dict[str, Volume], dict[str, float]]:
-    """``moving`` warped to the study by SyN, and the range of the warp's Jacobian in the study's brain."""
+    """``moving`` warped to the study by SyN, and the range of the warp's Jacobian."""
     one, others = to_ants(fixed), {name: to_ants(volume) for name, volume in moving.items()}
     levels = len(options.warp_iterations)
-    shrink = [2 ** (levels - 1 - level) for level in range(levels)]
+    # A warp is smooth: levels without iterations at the end would only write it down more finely.
+    busy = max(level for level in range(levels) if options.warp_iterations[level]) + 1
+    shrink = [2 ** (levels - 1 - level) for level in range(busy)]
     metric = Metric("Mattes", one, others["T1w"], parameter=_BINS)
-    stage = Stage("SyN[0.2,3,0]", [metric], options.warp_iterations, shrink, [factor - 1.0 for factor in shrink])
+    smoothing = [factor - 1.0 for factor in shrink]
+    stage = Stage("SyN[0.2,3,0]", [metric], options.warp_iterations[:busy], shrink, smoothing)
     found = Search([stage], mask=None if mask is None else to_ants(mask)).run(folder, "warp")
     moved = {name: load_ants().apply_transforms(one, other, found.forward) for name, other in others.items()}
-    low, high = jacobian_range(load_ants().image_read(found.warp).numpy(), fixed.affine, fixed.data > 0)
+    low, high = _jacobian(load_ants().image_read(found.warp), fixed)
     warped = {name: fixed.like(image.numpy().astype(np.float32)) for name, image in moved.items()}
     return warped, {"jacobian_low": low, "jacobian_high": high}
+
+
+def _jacobian(warp: ANTsImage, fixed: Volume) -> tuple[float, float]:
+    """Least and greatest change of volume of a warp that is coarser than the grid it is for."""
+    field = warp.numpy()
+    own = fixed.affine @ np.diag([*(np.array(warp.spacing) / fixed.spacing), 1.0])
+    return jacobian_range(field, own, np.ones(field.shape[:3], dtype=bool))
 
 
 def _box(inside: np.ndarray) -> tuple[slice, slice, slice]:
@@ -228,6 +247,17 @@ def _atropos(
     shares[:, lost] = np.stack(priors)[:, lost]
     shares /= np.maximum(shares.sum(axis=0), _UNEXPLAINED)
     return [share.astype(np.float32) for share in shares]
+
+
+def _without_white_rim(
+    shares: Sequence[np.ndarray], priors: Sequence[np.ndarray], brain: np.ndarray
+) -> list[np.ndarray]:
+    """Grey matter for white in the pixels on the brain's border: what lies outside makes them darker or brighter, and
+    where fluid is bright (T2w) the darker ones look like white matter."""
+    fluid, gray, white = shares
+    inner = ndimage.binary_erosion(brain, _IN_PLANE)
+    rim = brain & ~inner & (priors[2] < priors[1])
+    return [fluid, np.where(rim, gray + white, gray), np.where(rim, 0, white)]
 
 
 def _scaled(data: np.ndarray, inside: np.ndarray) -> np.ndarray:
