@@ -9,6 +9,7 @@ from scipy import ndimage
 from lesionlab.imaging.ants_bridge import ensure_reproducible
 from lesionlab.imaging.phantom import PhantomOptions, PhantomSubject, make_subject
 from lesionlab.imaging.volume import Volume
+from lesionlab.imaging.warped_study import Member
 
 ensure_reproducible()
 
@@ -78,6 +79,30 @@ def patient() -> PhantomSubject:
     """A coarse phantom subject with two sequences."""
     options = PhantomOptions(work_mm=3.0, in_plane_mm=3.0, slice_mm=6.0, sequences=("T1w", "T2w"), several_share=0.0)
     return make_subject(1, options, seed=3)
+
+
+def stripped(volume: Volume) -> Volume:
+    """The brain of the made-up head: bright enough and inside the skull."""
+    points = np.moveaxis(np.indices(volume.shape, dtype=float), 0, -1) @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    inside = ((points / (60, 72, 56)) ** 2).sum(axis=-1) < 1
+    return volume.like(np.where(inside, volume.data / 500, 0).astype(np.float32))
+
+
+@pytest.fixture(scope="session")
+def heads() -> list[Member]:
+    """Three heads in scanners that lie at different places, two sequences each."""
+    result = []
+    for k, (angle, shift) in enumerate([(0, (0, 0, 0)), (4, (300, 20, -50)), (-4, (-80, 0, 10))]):
+        place = np.eye(4)
+        place[:3, 3] = shift
+        shape, spacing = (44, 52, 26), (4.5, 4.5, 7.0)
+        scans = {}
+        for name, contrast in (("T1w", 1.0), ("FLAIR", -0.6)):
+            moved = rotation("z", angle)
+            here = stripped(head(grid_affine(spacing, shape), shape, moved, contrast * (1 + 0.05 * k)))
+            scans[name] = Volume(here.data, place @ here.affine)
+        result.append(Member(scans))
+    return result
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from lesionlab.errors import InputError
+from lesionlab.imaging.mni import mni152
 from lesionlab.imaging.resample import resample_like
-from lesionlab.imaging.tissue import TISSUES, TissueOptions, mixed, mni152, segment_tissues
+from lesionlab.imaging.tissue import TISSUES, TissueOptions, segment_tissues
 from lesionlab.imaging.volume import Volume
 
 QUICK = TissueOptions(warp_iterations=(), template_mm=4.0)
@@ -40,24 +41,59 @@ def test_maps_are_shares_and_agree_with_the_truth(subject):
     assert done.qc["gm_ml"] == pytest.approx(shares[1].sum() * mask.voxel_ml)
 
 
+def ill(scan, mask, radius, value):
+    """The scan with a ball of one value in its white matter, and the ball."""
+    points = np.moveaxis(np.indices(scan.shape), 0, -1) * scan.spacing
+    middle = np.array([33, 30, 18]) * scan.spacing
+    ball = (((points - middle) ** 2).sum(axis=-1) < radius**2) & (mask.data > 0)
+    return scan.like(np.where(ball, value, scan.data).astype(np.float32)), scan.like(ball.astype(np.uint8))
+
+
+@pytest.mark.parametrize(("radius", "value", "warps"), [(12, 3.0, ()), (25, 0.05, (5, 0)), (30, 0.9, ())])
+def test_a_lesion_belongs_to_no_tissue_and_disturbs_none(subject, radius, value, warps):
+    scan, mask, truth = subject
+    spoilt, lesion = ill(scan, mask, radius, value)
+    options = QUICK.model_copy(update={"lesion": "none", "warp_iterations": warps})
+    done = segment_tissues({"T1w": spoilt}, mask, options, lesion)
+    shares = np.stack([done.maps[name].data for name in TISSUES])
+    normal = (mask.data > 0) & (lesion.data == 0)
+    np.testing.assert_allclose(shares.sum(axis=0)[normal], 1, atol=1e-4)
+    assert not shares[:, ~normal].any()
+    assert gray_dice(shares, truth, normal) > 0.8
+
+
+def gray_dice(shares, truth, where):
+    found, true = shares.argmax(axis=0)[where] == 1, truth.argmax(axis=0)[where] == 1
+    return 2 * (found & true).sum() / (found.sum() + true.sum())
+
+
+def test_a_lesion_is_tissue_as_any_other_by_default(subject):
+    scan, mask, _ = subject
+    spoilt, lesion = ill(scan, mask, 12, 3.0)
+    known, unknown = (segment_tissues({"T1w": spoilt}, mask, QUICK, one).maps["GM"].data for one in (lesion, None))
+    np.testing.assert_array_equal(known, unknown)
+
+
+def test_scans_without_t1w_have_tissues_too(subject):
+    scan, mask, truth = subject
+    flipped = scan.like(np.where(mask.data > 0, 1.2 - scan.data, 0).astype(np.float32))  # fluid bright, as on T2w
+    done = segment_tissues({"T2w": flipped}, mask, QUICK)
+    shares = np.stack([done.maps[name].data for name in TISSUES])
+    np.testing.assert_allclose(shares.sum(axis=0)[mask.data > 0], 1, atol=1e-4)
+    assert gray_dice(shares, truth, mask.data > 0) > 0.8
+
+
+def test_it_tells_how_the_template_fits(subject):
+    scan, mask, _ = subject
+    done = segment_tissues({"T1w": scan}, mask, QUICK.model_copy(update={"warp_iterations": (5, 0)}))
+    assert 0.9 < done.qc["template_overlap"] <= 1
+    assert 0 < done.qc["jacobian_low"] < 1 < done.qc["jacobian_high"] < 3
+
+
 def test_the_same_input_gives_the_same_maps(subject):
     scan, mask, _ = subject
     one, other = (segment_tissues({"T1w": scan}, mask, QUICK).maps["GM"].data for _ in range(2))
     np.testing.assert_array_equal(one, other)
-
-
-def test_a_mixture_is_split_by_intensity():
-    # 40 voxels of pure fluid (10), 40 grey (50), 40 white (90); one more at 40, of which Atropos makes 0.6 fluid.
-    image = np.concatenate([np.full(40, 10.0), np.full(40, 50.0), np.full(40, 90.0), [40.0]])
-    shares = [np.zeros(121) for _ in range(3)]
-    for tissue, share in enumerate(shares):
-        share[40 * tissue : 40 * tissue + 40] = np.linspace(0.9, 1.0, 40)
-    shares[0][-1], shares[1][-1] = 0.6, 0.4
-    result = mixed(shares, [image])
-    # 40 lies a quarter of the way from grey to fluid: 0.25 fluid, 0.75 grey.
-    assert result[0][-1] == pytest.approx(0.25, abs=1e-3)
-    assert result[1][-1] == pytest.approx(0.75, abs=1e-3)
-    np.testing.assert_allclose(sum(result), sum(shares), atol=1e-6)
 
 
 def test_a_study_without_anatomy_is_told(subject):
@@ -66,3 +102,9 @@ def test_a_study_without_anatomy_is_told(subject):
         segment_tissues({"PD": scan}, mask, QUICK)
     with pytest.raises(InputError, match="another grid"):
         segment_tissues({"T1w": scan}, Volume(mask.data[1:], mask.affine), QUICK)
+    with pytest.raises(InputError, match="lesion mask lies on another grid"):
+        segment_tissues(
+            {"T1w": scan}, mask, QUICK.model_copy(update={"lesion": "none"}), Volume(mask.data[1:], mask.affine)
+        )
+    with pytest.raises(InputError, match="no brain outside the lesion"):
+        segment_tissues({"T1w": scan}, mask, QUICK.model_copy(update={"lesion": "none"}), mask)

@@ -106,12 +106,14 @@ class Search:
         start: a transform file to begin with, or ``[fixed,moving,1]`` (pointers) for the centres of mass; it is merged
             into the linear transform found.
         mask: of the fixed image, for the metric; None looks everywhere.
+        moving_mask: of the moving image, likewise.
         double: 64-bit floats inside.
     """
 
     stages: Sequence[Stage]
     start: Sequence[str] = field(default_factory=tuple)
     mask: ANTsImage | None = None
+    moving_mask: ANTsImage | None = None
     double: bool = False
 
     def run(self, folder: Path, name: str = "found") -> Found:
@@ -119,13 +121,14 @@ class Search:
         from ants.internal import get_pointer_string
 
         ants, prefix = load_ants(), str(folder / name)
-        # The pointer's image has to outlive the call.
-        mask = None if self.mask is None else self.mask.clone("unsigned char")
+        # The pointers' images have to outlive the call.
+        masks = [None if mask is None else mask.clone("unsigned char") for mask in (self.mask, self.moving_mask)]
+        pointers = ",".join("NA" if mask is None else get_pointer_string(mask) for mask in masks)
         arguments = [
             *("--dimensionality", "3", "--output", prefix),
             *(word for start in self.start for word in ("--initial-moving-transform", start)),
             *(word for stage in self.stages for word in stage.arguments()),
-            *(() if mask is None else ("--masks", f"[{get_pointer_string(mask)},NA]")),
+            *(("--masks", f"[{pointers}]") if any(mask is not None for mask in masks) else ()),
             *("--float", "0" if self.double else "1", "--collapse-output-transforms", "1"),
         ]
         ants.registration(arguments, None)

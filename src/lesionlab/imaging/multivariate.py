@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from lesionlab.imaging.ants_bridge import load_ants, matrix_from_ants, scratch, to_ants, write_matrix
+from lesionlab.imaging.ants_bridge import RAS_TO_LPS, load_ants, matrix_from_ants, scratch, to_ants, write_matrix
 from lesionlab.imaging.ants_command import Metric, Search, Stage
+from lesionlab.imaging.study_frame import Study
 from lesionlab.imaging.volume import Volume
-
-Study = Mapping[str, Volume]
 
 _SAMPLING = 0.25
 _PARAMETERS = {"Mattes": 32, "CC": 2, "MeanSquares": 0}  # bins; radius in voxels; none
@@ -35,7 +34,14 @@ class Registered:
 
 
 def register_studies(
-    fixed: Study, moving: Study, anchor: str, stages: Sequence[Stage], start: np.ndarray | None = None
+    fixed: Study,
+    moving: Study,
+    anchor: str,
+    stages: Sequence[Stage],
+    start: np.ndarray | None = None,
+    *,
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
 ) -> Registered:
     """Run the stages, and bring every sequence of ``moving`` to the grid of ``fixed[anchor]``.
 
@@ -45,15 +51,37 @@ def register_studies(
         anchor: a sequence of ``fixed``.
         stages: linear ones first.
         start: ``(4, 4)`` RAS mm, fixed -> moving, to begin with; the headers' coordinates by default.
+        fixed_mask: above 0 where the metric may look in the fixed study; everywhere by default.
+        moving_mask: likewise in the moving study.
     """
     grid = fixed[anchor]
     with scratch() as folder:
         first = () if start is None else (write_matrix(start, folder / "start.mat"),)
-        found = Search(stages, first).run(folder)
+        masks = [None if mask is None else to_ants(mask) for mask in (fixed_mask, moving_mask)]
+        found = Search(stages, first, masks[0], masks[1]).run(folder)
         assert found.linear is not None
         moved = {name: grid.like(_transformed(volume, grid, found.forward)) for name, volume in moving.items()}
         field = None if found.warp is None else load_ants().image_read(found.warp).numpy().astype(np.float32)
         return Registered(moved, matrix_from_ants(found.linear), field)
+
+
+def displacement_mm(field: np.ndarray, inside: np.ndarray) -> float:
+    """Mean length of a warp's vectors, ``(X, Y, Z, 3)`` mm, in a mask."""
+    return float(np.linalg.norm(field[inside], axis=-1).mean())
+
+
+def jacobian_range(field: np.ndarray, affine: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
+    """Least and greatest local change of volume of a warp in a mask; at 0 and below it folds.
+
+    Args:
+        field: ``(X, Y, Z, 3)``, displacement in LPS mm at the voxels of a grid, as ANTs writes it.
+        affine: ``(4, 4)`` of that grid, voxel -> RAS mm.
+        inside: ``(X, Y, Z)`` bool.
+    """
+    moved = field.astype(np.float64) * np.diag(RAS_TO_LPS)[:3]
+    by_voxel = np.stack([np.stack(np.gradient(moved[..., axis]), axis=-1) for axis in range(3)], axis=-2)
+    change = np.linalg.det(np.eye(3) + by_voxel[inside] @ np.linalg.inv(affine[:3, :3]))
+    return float(change.min()), float(change.max())
 
 
 def _transformed(volume: Volume, grid: Volume, transforms: list[str]) -> np.ndarray:

@@ -35,3 +35,10 @@ def correlation(one: np.ndarray, other: np.ndarray, mask: np.ndarray | None = No
     one, other = one.astype(np.float64) - one.mean(), other.astype(np.float64) - other.mean()
     scale = np.sqrt((one**2).sum() * (other**2).sum())
     return float((one * other).sum() / scale) if scale > _EMPTY else 0.0
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    """Overlap of two masks of one shape: twice what they share over what they hold, 0 to 1; 0 where both are empty."""
+    one, other = one > 0, other > 0
+    held = int(one.sum()) + int(other.sum())
+    return float(2 * (one & other).sum() / held) if held else 0.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
@@ -14,21 +14,26 @@ from scipy import ndimage
 from lesionlab.errors import InputError
 from lesionlab.imaging.ants_bridge import load_ants, matrix_from_ants, scratch, to_ants
 from lesionlab.imaging.ants_command import Metric, Search, Stage, atropos
-from lesionlab.imaging.resample import resample, resample_like
-from lesionlab.imaging.similarity import correlation
+from lesionlab.imaging.mni import mni152
+from lesionlab.imaging.multivariate import jacobian_range
+from lesionlab.imaging.partial_volume import mixed
+from lesionlab.imaging.resample import resample_like
+from lesionlab.imaging.similarity import correlation, dice
 from lesionlab.imaging.volume import Volume, same_grid
+
+if TYPE_CHECKING:
+    from ants import ANTsImage
 
 TISSUES = ("CSF", "GM", "WM")
 
 _TOP_PERCENTILE = 99.5
 _BINS = 32
 _SAMPLING = 0.25
-_PRESENT = 0.3  # share from which a voxel belongs to a tissue at all
-_FEW = 20  # voxels
-_OUTER = 20.0  # percentile
 _SPREAD = 100.0
 _RIM = 3  # voxels
 _UNEXPLAINED = 1e-6
+_IN_PLANE = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])
+_BACKGROUND = 0.05  # of the template, whose brightest voxel is 1
 _PRIOR_FLOOR = 0.01
 _PRIOR_BLUR = 0.5  # voxels
 
@@ -47,8 +52,15 @@ class TissueOptions(BaseModel):
     smoothing: float = Field(0.1, ge=0, description="weight of Atropos' Markov random field")
     iterations: PositiveInt = Field(3, description="of Atropos")
     partial_volume: bool = Field(True, description="share voxels on a border between two tissues by their intensity")
-    warp_iterations: tuple[NonNegativeInt, ...] = Field((40, 30, 0), description="of SyN, per level; () : affine only")
+    cortex_outside: bool = Field(
+        True, description="no white matter in the brain's outermost pixels, where MNI152 has more grey matter"
+    )
+    warp_iterations: tuple[NonNegativeInt, ...] = Field((40, 0, 0), description="of SyN, per level; () : affine only")
     template_mm: float = Field(2.0, gt=0, description="voxel size at which MNI152 is used")
+    lesion: Literal["classify", "none"] = Field(
+        "classify",
+        description="classify: a lesion's voxels are tissue as any other; none: no tissue, and left out of everything",
+    )
 
 
 @dataclass(frozen=True)
@@ -56,66 +68,103 @@ class Tissues:
     """Tissue maps of a study.
 
     Attributes:
-        maps: ``CSF``, ``GM``, ``WM``: float32 in [0, 1], summing to 1 in the mask, 0 outside.
-        qc: ``csf_ml``, ``gm_ml``, ``wm_ml``, ``template_correlation`` (of the warped MNI152 T1 with the scan).
+        maps: ``CSF``, ``GM``, ``WM``: float32 in [0, 1], summing to 1 in the mask, 0 outside; under ``lesion: none``
+            also 0 in the lesion.
+        qc: ``csf_ml``, ``gm_ml``, ``wm_ml``; of the warped MNI152 with the scan ``template_correlation`` (within the
+            brain) and ``template_overlap`` (Dice of the brains); where there was a warp ``jacobian_low`` and
+            ``jacobian_high``, its least and greatest change of volume in the brain's box.
     """
 
     maps: dict[str, Volume]
     qc: dict[str, float]
 
 
-def segment_tissues(volumes: Mapping[str, Volume], mask: Volume, options: TissueOptions) -> Tissues:
+def segment_tissues(
+    volumes: Mapping[str, Volume], mask: Volume, options: TissueOptions, lesion: Volume | None = None
+) -> Tissues:
     """Cerebrospinal fluid, grey and white matter of one study.
 
     Args:
         volumes: stripped, bias-corrected sequences on one grid.
         mask: the brain on that grid, above 0.
         options: see :class:`TissueOptions`.
+        lesion: above 0 in the lesion, on that grid; of use under ``lesion: none`` only, since a map that knows the
+            lesion's outline tells it to whoever is given the map.
 
     Raises:
-        InputError: none of ``options.anatomy`` is there, or the mask lies on another grid.
+        InputError: none of ``options.anatomy`` is there, mask or lesion lies on another grid, or nothing of the brain
+            is without lesion.
     """
     anatomy = _first(options.anatomy, volumes)
-    if not same_grid(mask, volumes[anatomy]):
-        raise InputError(
-            "the brain mask lies on another grid than the scans",
-            given=f"shape {mask.shape}",
-            allowed=f"shape {volumes[anatomy].shape}",
-            cure="bring mask and scans to one grid first",
-        )
-    inside = mask.data > 0
+    inside = _inside(volumes[anatomy], mask, lesion if options.lesion == "none" else None)
     seen = [volumes[name] for name in options.sequences if name in volumes] or [volumes[anatomy]]
     with scratch() as folder:
-        template, priors = _warped_template(volumes[anatomy], inside, options, folder)
-        posterior = _atropos([_in_mask(volume, inside) for volume in seen], mask, priors, options)
+        fitted = _fitted_template(volumes[anatomy], mask.data > 0, inside, options, folder)
+    posterior = _atropos([_in_mask(volume, inside) for volume in seen], inside, fitted.priors, options)
     if options.partial_volume:
         posterior = mixed(posterior, [volume.data for volume in seen])
+    if options.cortex_outside:
+        posterior = _without_white_rim(posterior, fitted.priors, mask.data > 0)
     maps = {name: mask.like(share) for name, share in zip(TISSUES, posterior, strict=True)}
     qc = {f"{name.lower()}_ml": float(tissue.data.sum() * tissue.voxel_ml) for name, tissue in maps.items()}
-    qc["template_correlation"] = correlation(template, volumes[anatomy].data, inside)
-    return Tissues(maps, qc)
+    qc["template_correlation"] = correlation(fitted.scan, volumes[anatomy].data, inside)
+    qc["template_overlap"] = dice(fitted.scan > _BACKGROUND, mask.data)
+    return Tissues(maps, qc | fitted.qc)
 
 
-def _warped_template(
-    volume: Volume, inside: np.ndarray, options: TissueOptions, folder: Path
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """MNI152's T1 and its tissue maps (CSF, GM, WM) on the study's grid."""
-    fixed = _in_mask(volume, inside)
-    box = _box(inside)
+def _inside(scan: Volume, mask: Volume, lesion: Volume | None) -> np.ndarray:
+    """The voxels to be shared out: the brain without the lesion."""
+    for name, volume in {"brain": mask, "lesion": lesion}.items():
+        if volume is not None and not same_grid(volume, scan):
+            raise InputError(
+                f"the {name} mask lies on another grid than the scans",
+                given=f"shape {volume.shape}",
+                allowed=f"shape {scan.shape}",
+                cure="bring mask and scans to one grid first",
+            )
+    inside = mask.data > 0 if lesion is None else (mask.data > 0) & (lesion.data <= 0)
+    if not inside.any():
+        raise InputError(
+            "there is no brain outside the lesion",
+            given="0 voxels",
+            allowed="a brain mask that holds more than the lesion",
+            cure="look at both masks",
+        )
+    return inside
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """MNI152's T1 on the study's grid, priors of CSF, GM and WM there, and the measures of its warp."""
+
+    scan: np.ndarray
+    priors: list[np.ndarray]
+    qc: dict[str, float]
+
+
+def _fitted_template(
+    volume: Volume, brain: np.ndarray, inside: np.ndarray, options: TissueOptions, folder: Path
+) -> _Fitted:
+    fixed = _in_mask(volume, brain)
+    box = _box(brain)
     near = _cut(fixed, box)
-    template, matrix = mni152(options.template_mm), _affine(fixed, mni152(options.template_mm)["T1w"], folder)
+    # The lesion is masked, the background is not: it is the brain's border that the affine part goes by.
+    looked_at = None if inside.sum() == brain.sum() else volume.like((inside | ~brain).astype(np.float32))
+    template = mni152(options.template_mm)
+    matrix = _affine(fixed, template["T1w"], looked_at, folder)
     # From here on the template has the study's thick planes, as the study has, and a twentieth of its voxels.
     moved = {name: resample_like(each, near, matrix=matrix) for name, each in template.items()}
+    qc: dict[str, float] = {}
     if any(options.warp_iterations):
-        moved = _warped(near, moved, options, folder)
+        moved, qc = _warped(near, moved, None if looked_at is None else _cut(looked_at, box), options, folder)
     whole = {name: _put_back(each.data, box, volume.shape) for name, each in moved.items()}
     gray, white = (np.clip(whole[name], 0, 1) for name in ("GM", "WM"))
     total = np.maximum(gray + white, 1)
     gray, white = gray / total, white / total
-    return whole["T1w"], [_floored(share) * inside for share in (1 - gray - white, gray, white)]
+    return _Fitted(whole["T1w"], [_floored(share) * inside for share in (1 - gray - white, gray, white)], qc)
 
 
-def _affine(fixed: Volume, moving: Volume, folder: Path) -> np.ndarray:
+def _affine(fixed: Volume, moving: Volume, mask: Volume | None, folder: Path) -> np.ndarray:
     from ants.internal import get_pointer_string
 
     one, other = to_ants(fixed), to_ants(moving)
@@ -125,20 +174,35 @@ def _affine(fixed: Volume, moving: Volume, folder: Path) -> np.ndarray:
         for kind, iterations in (("Rigid[0.1]", 0), ("Affine[0.1]", 50))
     ]
     masses = f"[{get_pointer_string(one)},{get_pointer_string(other)},1]"
-    found = Search(stages, [masses]).run(folder, "affine")
+    found = Search(stages, [masses], None if mask is None else to_ants(mask)).run(folder, "affine")
     assert found.linear is not None
     return matrix_from_ants(found.linear)
 
 
-def _warped(fixed: Volume, moving: Mapping[str, Volume], options: TissueOptions, folder: Path) -> dict[str, Volume]:
+def _warped(
+    fixed: Volume, moving: Mapping[str, Volume], mask: Volume | None, options: TissueOptions, folder: Path
+) -> tuple[dict[str, Volume], dict[str, float]]:
+    """``moving`` warped to the study by SyN, and the range of the warp's Jacobian."""
     one, others = to_ants(fixed), {name: to_ants(volume) for name, volume in moving.items()}
     levels = len(options.warp_iterations)
-    shrink = [2 ** (levels - 1 - level) for level in range(levels)]
+    # A warp is smooth: levels without iterations at the end would only write it down more finely.
+    busy = max(level for level in range(levels) if options.warp_iterations[level]) + 1
+    shrink = [2 ** (levels - 1 - level) for level in range(busy)]
     metric = Metric("Mattes", one, others["T1w"], parameter=_BINS)
-    stage = Stage("SyN[0.2,3,0]", [metric], options.warp_iterations, shrink, [factor - 1.0 for factor in shrink])
-    found = Search([stage]).run(folder, "warp")
+    smoothing = [factor - 1.0 for factor in shrink]
+    stage = Stage("SyN[0.2,3,0]", [metric], options.warp_iterations[:busy], shrink, smoothing)
+    found = Search([stage], mask=None if mask is None else to_ants(mask)).run(folder, "warp")
     moved = {name: load_ants().apply_transforms(one, other, found.forward) for name, other in others.items()}
-    return {name: fixed.like(image.numpy().astype(np.float32)) for name, image in moved.items()}
+    low, high = _jacobian(load_ants().image_read(found.warp), fixed)
+    warped = {name: fixed.like(image.numpy().astype(np.float32)) for name, image in moved.items()}
+    return warped, {"jacobian_low": low, "jacobian_high": high}
+
+
+def _jacobian(warp: ANTsImage, fixed: Volume) -> tuple[float, float]:
+    """Least and greatest change of volume of a warp that is coarser than the grid it is for."""
+    field = warp.numpy()
+    own = fixed.affine @ np.diag([*(np.array(warp.spacing) / fixed.spacing), 1.0])
+    return jacobian_range(field, own, np.ones(field.shape[:3], dtype=bool))
 
 
 def _box(inside: np.ndarray) -> tuple[slice, slice, slice]:
@@ -160,11 +224,12 @@ def _put_back(data: np.ndarray, box: tuple[slice, slice, slice], shape: tuple[in
     return whole
 
 
-def _atropos(volumes: list[Volume], mask: Volume, priors: list[np.ndarray], options: TissueOptions) -> list[np.ndarray]:
-    inside = mask.data > 0
+def _atropos(
+    volumes: list[Volume], inside: np.ndarray, priors: list[np.ndarray], options: TissueOptions
+) -> list[np.ndarray]:
     # Atropos reads the priors from files, whose geometry is rounded, and insists on one geometry for all: give it one
     # that survives rounding. Only the voxels' size matters to it.
-    affine = np.diag([*(np.maximum(np.rint(np.array(mask.spacing) * 64), 1) / 64), 1.0])
+    affine = np.diag([*(np.maximum(np.rint(np.array(volumes[0].spacing) * 64), 1) / 64), 1.0])
     with scratch() as folder:
         posterior = atropos(
             [to_ants(Volume(_scaled(volume.data, inside), affine)) for volume in volumes],
@@ -184,77 +249,20 @@ def _atropos(volumes: list[Volume], mask: Volume, priors: list[np.ndarray], opti
     return [share.astype(np.float32) for share in shares]
 
 
-def mixed(shares: Sequence[np.ndarray], images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Share out what two neighbouring tissues hold of a voxel by where its intensity lies between theirs.
-
-    Atropos gives a voxel the wider class: the rim of the cortex, half grey matter, half fluid, becomes fluid. Here
-    the sum of two tissues' shares stays, CSF with GM first, then GM with WM, and is split linearly (as in Shattuck et
-    al. 2001, doi:10.1006/nimg.2000.0730), averaged over the images.
-
-    Args:
-        shares: CSF, GM, WM, of one shape, summing to 1 in the brain.
-        images: of the same shape.
-
-    Returns:
-        the three shares anew, with the same sum.
-    """
-    result = [share.copy() for share in shares]
-    for one, other in ((0, 1), (1, 2)):
-        both = result[one] + result[other]
-        part = _between(shares[one], shares[other], images)
-        if part is not None:
-            result[one], result[other] = both * part, both * (1 - part)
-    return result
-
-
-def _between(one: np.ndarray, other: np.ndarray, images: Sequence[np.ndarray]) -> np.ndarray | None:
-    """The first tissue's part of a mixture of two, by intensity: 0 to 1; None where one of them is nowhere pure."""
-    first, second = _pure(one), _pure(other)
-    if first.sum() < _FEW or second.sum() < _FEW:
-        return None
-    parts = []
-    for image in images:
-        b = float(np.median(image[second]))
-        # Half of the fluid's voxels are rim themselves: the fluid's own intensity lies farther out.
-        darker = np.median(image[first]) < b
-        a = float(np.percentile(image[first], _OUTER if darker else 100 - _OUTER))
-        if a != b:
-            parts.append(np.clip((b - image) / (b - a), 0, 1))
-    return np.mean(parts, axis=0).astype(np.float32) if parts else None
-
-
-def _pure(share: np.ndarray) -> np.ndarray:
-    present = share > _PRESENT
-    return present & (share > np.median(share[present])) if present.any() else present
+def _without_white_rim(
+    shares: Sequence[np.ndarray], priors: Sequence[np.ndarray], brain: np.ndarray
+) -> list[np.ndarray]:
+    """Grey matter for white in the pixels on the brain's border: what lies outside makes them darker or brighter, and
+    where fluid is bright (T2w) the darker ones look like white matter."""
+    fluid, gray, white = shares
+    inner = ndimage.binary_erosion(brain, _IN_PLANE)
+    rim = brain & ~inner & (priors[2] < priors[1])
+    return [fluid, np.where(rim, gray + white, gray), np.where(rim, 0, white)]
 
 
 def _scaled(data: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Standard deviation 100 in the mask: Atropos takes a covariance whose determinant is below 1e-6 for singular."""
     return np.where(inside, data * (_SPREAD / max(float(data[inside].std()), _UNEXPLAINED)), 0)
-
-
-@cache
-def mni152(spacing_mm: float) -> dict[str, Volume]:
-    """nilearn's MNI152 (2009a): skull-stripped ``T1w`` and the tissue maps ``GM``, ``WM``, in [0, 1]."""
-    from nilearn import datasets
-
-    loaders = {
-        "T1w": datasets.load_mni152_template,
-        "GM": datasets.load_mni152_gm_template,
-        "WM": datasets.load_mni152_wm_template,
-    }
-    images = {name: load(resolution=1) for name, load in loaders.items()}
-    return {name: _thinned(image, spacing_mm) for name, image in images.items()}
-
-
-def _thinned(image: object, spacing_mm: float) -> Volume:
-    volume = Volume(np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine))  # type: ignore[attr-defined]
-    volume = volume.like(volume.data / volume.data.max())
-    shape = tuple(
-        int(np.ceil(count * size / spacing_mm)) for count, size in zip(volume.shape, volume.spacing, strict=True)
-    )
-    scale = np.diag([*(spacing_mm / np.array(volume.spacing)), 1.0])
-    return resample(volume, shape, volume.affine @ scale)  # type: ignore[arg-type]
 
 
 def _in_mask(volume: Volume, inside: np.ndarray) -> Volume:
