@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lesionlab.errors import InputError
+from lesionlab.imaging.transforms import RAS_TO_LPS, from_lps_parameters
 from lesionlab.imaging.volume import Volume
 
 if TYPE_CHECKING:
     from ants import ANTsImage
-
-#: Changes RAS to LPS coordinates and back: the first two axes change sign.
-RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 DEFAULT_SEED = 7
 
@@ -74,20 +72,13 @@ def to_ants(volume: Volume) -> ANTsImage:
 
 
 def matrix_from_ants(path: str | Path | None) -> np.ndarray:
-    """Read a linear transform file of ANTs as ``(4, 4)`` float64 in RAS mm: point of the fixed image -> moving image.
-
-    ITK stores ``y = A (x - c) + c + t`` in LPS, c being the fixed parameters.
-    """
+    """Read a linear transform file of ANTs as ``(4, 4)`` float64, RAS mm: point of the fixed image -> moving image."""
     if path is None:
         raise ValueError("the registration left no linear transform")
     transform = load_ants().read_transform(str(path))
     parameters = np.asarray(transform.parameters, dtype=np.float64)
     center = np.asarray(transform.fixed_parameters, dtype=np.float64)
-    linear = parameters[:9].reshape(3, 3)
-    lps = np.eye(4)
-    lps[:3, :3] = linear
-    lps[:3, 3] = parameters[9:] + center - linear @ center
-    return RAS_TO_LPS @ lps @ RAS_TO_LPS
+    return from_lps_parameters(parameters[:9].reshape(3, 3), parameters[9:], center)
 
 
 def write_matrix(matrix: np.ndarray, path: str | Path) -> str:
