@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 from lesionlab.data.layout import Layout
+from lesionlab.data.limits import QCOptions
 from lesionlab.data.manipulation import ManipulationOptions
 from lesionlab.data.slice_rules import SliceRules
 from lesionlab.data.splits import SplitOptions
@@ -115,6 +116,7 @@ class Parameters(BaseModel):
     grid: GridOptions
     atlas: AtlasOptions
     tissues: TissueOptions
+    quality: QCOptions = QCOptions()
     slices: SliceRules
     cgsamr: CGSAMROptions
     cgsamr_training: TrainingOptions

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from lesionlab.data.artifact import RECEIPT, read_receipt, write_json
+from lesionlab.data.artifact import RECEIPT, is_current, read_receipt, write_json
 from lesionlab.data.names import listed, suggestion
 from lesionlab.errors import InputError
 from lesionlab.imaging.nifti import write_volume
@@ -32,11 +32,13 @@ class StudyResult:
         volumes: name to volume; kept with their dtype. A name may hold a folder (``truth/brain``).
         qc: name to measure, one number each (NaN allowed).
         record: whatever else is worth keeping, JSON-able (transforms, landmarks, choices).
+        files: further files by name, as bytes (pictures).
     """
 
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     qc: Mapping[str, float] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,15 @@ class SubjectStore:
         """The record of a study; raises ``InputError`` for a study that is not there."""
         return json.loads((self._folder(study) / _RECORD).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
+    def kept(self) -> dict[str, str]:
+        """The fingerprint of each study of the last run that lies here whole, those held back included."""
+        manifest = self.manifest() or {"expected": {}}
+        return {study: key for study, key in manifest["expected"].items() if is_current(self.root / study, key)}
+
+    def measures(self, study: str) -> dict[str, float]:
+        """The quality measures of a study, held back or not; raises ``InputError`` for one that is not there."""
+        return json.loads((self._folder(study) / _QC).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
     def qc(self) -> pd.DataFrame:
         """The quality measures, long: ``study``, ``measure``, ``value``."""
         rows = []
@@ -139,5 +150,7 @@ def write_result(result: StudyResult, folder: Path) -> None:
         path = folder / f"{name}{_SUFFIX}"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_volume(volume, path)
+    for name, content in result.files.items():
+        (folder / name).write_bytes(content)
     write_json(folder / _RECORD, dict(result.record))
     write_json(folder / _QC, {name: float(value) for name, value in result.qc.items()})

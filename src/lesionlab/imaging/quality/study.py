@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -21,13 +21,14 @@ ATLAS_FLOOR = 0.05  # part of the template's range that is still background
 SMALLEST_LESION_ML = 0.5  # a smaller one has too few voxels to say where it lies
 
 
-def measure_study(stages: Stages, reference: str) -> dict[str, Measures]:
+def measure_study(stages: Stages, reference: str, wanted: Collection[str] | None = None) -> dict[str, Measures]:
     """Measures by stage; what a stage did not leave is not measured.
 
     Args:
         stages: stage -> name -> volume, as the stages ``coregister``, ``brain``, ``bias``, ``grid``, ``atlas`` and
             ``tissues`` keep them.
         reference: the sequence the others were aligned to.
+        wanted: stages to measure; all by default.
 
     Returns:
         see :data:`lesionlab.data.measures.KNOWN` for what each means. Empty where there is no brain mask.
@@ -36,14 +37,15 @@ def measure_study(stages: Stages, reference: str) -> dict[str, Measures]:
     if brain is None or not np.any(brain.data > 0) or reference not in stages.get("coregister", {}):
         return {}
     view = _View(stages, reference, brain)
-    return {
-        "coregister": view.scans() | view.alignment() | view.lesion(),
-        "brain": view.mask(),
-        "bias": view.evenness(),
-        "grid": view.grid(),
-        "atlas": view.atlas(),
-        "tissues": view.tissues(),
+    parts: dict[str, Callable[[], Measures]] = {
+        "coregister": lambda: view.scans() | view.alignment() | view.lesion(),
+        "brain": view.mask,
+        "bias": view.evenness,
+        "grid": view.grid,
+        "atlas": view.atlas,
+        "tissues": view.tissues,
     }
+    return {stage: part() for stage, part in parts.items() if wanted is None or stage in wanted}
 
 
 def scale_percentiles(stages: Stages) -> dict[str, list[float]]:
