@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Literal, Self
@@ -71,7 +71,7 @@ DEFAULT_LIMITS: dict[str, dict[str, Limit | None]] = {
         "symmetry": Limit(min=0.85),
     },
     "bias": {"*_unevenness_ratio": Limit(max=1.3)},
-    "grid": {"brain_kept": Limit(min=0.9, max=1.1)},
+    "grid": {"brain_kept": Limit(min=0.95, max=1.05)},
     "atlas": {"overlap": Limit(min=0.85), "edge_offset_mm": Limit(max=5.0)},
     "tissues": {
         "csf_share": Limit(min=0.03, max=0.4),
@@ -169,14 +169,14 @@ def flags(judged: pd.DataFrame, options: QCOptions) -> pd.DataFrame:
     return table.sort_values(["_study", "_kind", "_far"], kind="stable")[FLAG_COLUMNS].reset_index(drop=True)
 
 
-def _flag(row: Mapping[str, object], options: QCOptions) -> dict[str, object]:
+def _flag(row: Mapping[Hashable, object], options: QCOptions) -> dict[str, object]:
     stage, measure = str(row["stage"]), str(row["measure"])
     about, limit = known(stage, measure), options.limit(stage, measure)
     by_limit = limit is not None and bool(row["broken"])
-    allowed = str(limit) if by_limit else f"within {options.outlier_z:g} robust standard deviations of {row['median']:.4g}"
+    near = f"within {options.outlier_z:g} robust standard deviations of {row['median']:.4g}"
     return {
         **{name: row[name] for name in MEASURE_COLUMNS},
-        "allowed": allowed,
+        "allowed": str(limit) if by_limit else near,
         "kind": "limit" if by_limit else "outlier",
         "z": row["z"],
         "action": limit.action if by_limit and limit is not None else options.outliers,

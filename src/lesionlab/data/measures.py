@@ -70,11 +70,14 @@ KNOWN: tuple[Known, ...] = (
         "contrast of the lesion less that of its place in the mirror",
         "whether the lesion mask lies on the wrong side",
     ),
-    Known("coregister", "lesion_offset_mm", "high", 2.0, "shift at which the lesion mask finds most contrast, mm", _LESION),
+    Known(
+        "coregister", "lesion_offset_mm", "high", 2.0, "shift at which the lesion mask finds most contrast, mm", _LESION
+    ),
     Known("brain", "brain_ml", "both", 90.0, "volume of the brain mask, ml", _MASK),
     Known("brain", "brain_fraction", "none", 0.02, "share of the field of view that is brain", _MASK),
     Known("brain", "touches_border", "high", 0.01, "share of the mask on the field of view's border", _MASK),
     Known("brain", "sphericity", "both", 0.015, "roundness of the mask; 1 is a ball", _MASK),
+    Known("brain", "solidity", "low", 0.004, "volume of the mask over its convex hull's", _MASK),
     Known("brain", "pieces", "high", 0.5, "pieces of the mask", _MASK),
     Known("brain", "stray_share", "high", 0.002, "share of the mask outside its largest piece", _MASK),
     Known("brain", "holes_share", "high", 0.002, "holes of the mask, as a share of it", _MASK),
@@ -82,8 +85,7 @@ KNOWN: tuple[Known, ...] = (
     Known("brain", "cut_bottom", "high", 0.1, "brain in the lowest plane over that in the largest", _MASK),
     Known("brain", "symmetry", "low", 0.02, "overlap of the mask with its mirror image", _MASK),
     Known("brain", "image_symmetry", "none", 0.1, "correlation of the brain with its mirror image", _MASK),
-    Known("brain", "rim_low", "both", 0.05, "brightness of the mask's rim at its darkest side", _MASK),
-    Known("brain", "rim_high", "both", 0.08, "brightness of the mask's rim at its brightest side", _MASK),
+    Known("brain", "rim_distance", "high", 0.02, "how unlike others' the scan is along the mask's surface", _MASK),
     Known("bias", "*_bias_range", "high", 0.15, "range of the bias field found, log units", _BIAS),
     Known("bias", "*_cv_before", "none", 0.02, "variation of the brain's intensities before correction", _BIAS),
     Known("bias", "*_cv_after", "high", 0.02, "variation of the brain's intensities after correction", _BIAS),
@@ -94,7 +96,12 @@ KNOWN: tuple[Known, ...] = (
     Known("standardize", "*_brain_mean", "none", 0.03, "mean of the standardized brain", _SCALE),
     Known("standardize", "*_brain_std", "none", 0.03, "spread of the standardized brain", _SCALE),
     Known(
-        "standardize", "*_landmark_distance", "high", 0.01, "distance of the percentiles from the cohort's median", _SCALE
+        "standardize",
+        "*_landmark_distance",
+        "high",
+        0.01,
+        "distance of the percentiles from the cohort's median",
+        _SCALE,
     ),
     Known("grid", "cropped_fraction", "high", 0.002, "share of the brain that fell off the grid", _SCALE),
     Known("grid", "brain_kept", "both", 0.02, "brain on the grid over brain before", _SCALE),
@@ -108,7 +115,9 @@ KNOWN: tuple[Known, ...] = (
     Known("tissues", "gm_share", "both", 0.03, "gray matter as a share of all tissue", _TISSUE),
     Known("tissues", "wm_share", "both", 0.03, "white matter as a share of all tissue", _TISSUE),
     Known("tissues", "wm_deeper_mm", "low", 1.2, "how much deeper white matter lies than gray, mm", _TISSUE),
-    Known("tissues", "gm_place", "both", 0.06, "gray matter's intensity between water (0) and white matter (1)", _TISSUE),
+    Known(
+        "tissues", "gm_place", "both", 0.06, "gray matter's intensity between water (0) and white matter (1)", _TISSUE
+    ),
     Known("tissues", "without_tissue", "high", 0.02, "share of the brain without tissue", _TISSUE),
 )
 

@@ -60,7 +60,7 @@ class QCSummary:
 
 
 def ranking(studies: Sequence[StudyQC], judged: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """One row per study, ``study, verdict, broken, z``: not gone through first, then by limits broken, then by distance.
+    """One row per study, ``study, verdict, broken, z``: not gone through first, then by limits broken, then by ``z``.
 
     ``z`` is the largest distance among the flags; without a flag, the largest on a bad side.
     """
@@ -169,8 +169,8 @@ def _card(
     at: int,
     study: StudyQC,
     verdict: str,
-    flagged: Mapping[str, list[dict[str, Any]]],
-    values: Mapping[str, Mapping[tuple[str, str], Mapping[str, Any]]],
+    flagged: Mapping[str, list[dict[Hashable, Any]]],
+    values: Mapping[str, Mapping[tuple[str, str], Mapping[Hashable, Any]]],
     columns: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     own = values.get(study.study, {})
@@ -218,10 +218,14 @@ def _cell(row: Mapping[Any, Any] | None, decimals: int) -> dict[str, Any]:
         return {"text": "", "value": "", "kind": ""}
     value = float(row["value"])
     kind = "broken" if row["broken"] else "odd" if row["outlier"] else ""
-    return {"text": formats.number(value, decimals), "value": f"{value:.6g}" if np.isfinite(value) else "", "kind": kind}
+    return {
+        "text": formats.number(value, decimals),
+        "value": f"{value:.6g}" if np.isfinite(value) else "",
+        "kind": kind,
+    }
 
 
-def _flag(row: Mapping[Hashable, Any]) -> dict[str, Any]:
+def _flag(row: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
     z = float(row["z"])
     return {
         **row,

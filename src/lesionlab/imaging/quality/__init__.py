@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lesionlab.imaging.quality.intensity import landmark_distances
-from lesionlab.imaging.quality.study import Stages, measure_study, scale_percentiles
+from lesionlab.imaging.quality.profiles import profile_distances
+from lesionlab.imaging.quality.study import Stages, measure_study, study_profiles
 
-__all__ = ["Stages", "landmark_distances", "measure_study", "scale_percentiles"]
+__all__ = ["Stages", "measure_study", "profile_distances", "study_profiles"]

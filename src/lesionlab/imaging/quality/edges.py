@@ -99,7 +99,9 @@ def _vertex(scores: np.ndarray, at: tuple[np.intp, ...], axis: int) -> float:
     middle = int(at[axis])
     if not 0 < middle < scores.shape[axis] - 1:
         return float(middle)
-    line = np.moveaxis(scores, axis, 0)[(slice(middle - 1, middle + 2), *(n for a, n in enumerate(at) if a != axis))]
+    index: list[slice | int] = [int(place) for place in at]
+    index[axis] = slice(middle - 1, middle + 2)
+    line = scores[tuple(index)]
     bend = line[0] - 2 * line[1] + line[2]
     return middle + (float(0.5 * (line[0] - line[2]) / bend) if bend < 0 else 0.0)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 from scipy import ndimage
 
@@ -54,7 +52,8 @@ def unevenness(image: np.ndarray, white_matter: np.ndarray, lattice: Lattice) ->
         return float("nan")
     logs = np.where(pure, np.log(np.maximum(image, _TINY)), 0).astype(np.float32)
     sigma = NEAR_MM / lattice.step
-    local = ndimage.gaussian_filter(logs, sigma) / np.maximum(ndimage.gaussian_filter(pure.astype(np.float32), sigma), _TINY)
+    weight = ndimage.gaussian_filter(pure.astype(np.float32), sigma)
+    local = ndimage.gaussian_filter(logs, sigma) / np.maximum(weight, _TINY)
     return float(local[pure].std())
 
 
@@ -64,26 +63,14 @@ def percentiles(image: Volume, brain: Volume) -> list[float]:
     return [float(value) for value in np.percentile(values, PERCENTILES)]
 
 
-def landmark_distances(found: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """How far each study's percentiles lie from the cohort's median ones: RMS, in units of the intensity scale.
-
-    Args:
-        found: study to percentiles, all of one sequence.
-    """
-    if not found:
-        return {}
-    table = np.array(list(found.values()), np.float64)
-    apart = np.sqrt(((table - np.median(table, axis=0)) ** 2).mean(axis=1))
-    return {study: float(value) for study, value in zip(found, apart, strict=True)}
-
-
 def coverage(image: Volume, brain: Volume) -> float:
-    """The share of the brain's voxels that the scan has seen: those that differ from its background value.
+    """The share of the brain's voxels that the scan has seen.
 
     Args:
-        image: with one value wherever its field of view did not reach.
+        image: 0, or its least value, wherever its field of view did not reach.
         brain: mask on the same grid.
     """
     inside = brain.data > 0
-    background = image.data.min()
-    return float((image.data[inside] > background).mean()) if inside.any() else float("nan")
+    values = image.data[inside]
+    seen = (values != 0) & (values != image.data.min())
+    return float(seen.mean()) if inside.any() else float("nan")

@@ -69,7 +69,10 @@ def _at_all_shifts(
     weights = [_correlated(part, seen, reach) for part in (lesion, shell)]
     total = np.zeros_like(weights[0])
     for image in images.values():
-        means = [_correlated(part, image, reach) / (weight + _TINY) for part, weight in zip((lesion, shell), weights, strict=True)]
+        means = [
+            _correlated(part, image, reach) / (weight + _TINY)
+            for part, weight in zip((lesion, shell), weights, strict=True)
+        ]
         total += (means[0] - means[1]) ** 2
     inside = (weights[0] >= WITHIN * lesion.sum()) & (weights[1] > _TINY)
     inside[(reach,) * 3] = weights[0][(reach,) * 3] > _TINY  # where it is, it counts however it lies

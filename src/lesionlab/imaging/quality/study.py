@@ -48,10 +48,22 @@ def measure_study(stages: Stages, reference: str, wanted: Collection[str] | None
     return {stage: part() for stage, part in parts.items() if wanted is None or stage in wanted}
 
 
-def scale_percentiles(stages: Stages) -> dict[str, list[float]]:
-    """By sequence, the percentiles of the standardized brain that :func:`intensity.landmark_distances` compares."""
+def study_profiles(stages: Stages, reference: str) -> dict[str, list[list[float]]]:
+    """By ``<stage>/<measure>``, the profiles that :func:`profiles.profile_distances` compares with the cohort's.
+
+    ``standardize/<sequence>_landmark_distance``: the percentiles of the standardized brain. ``brain/rim_distance``: the
+    reference scan's brightness along the distance from the mask's surface.
+    """
     volumes = stages.get("standardize", {})
-    return {name: intensity.percentiles(volumes[name], volumes[BRAIN]) for name in _images(volumes)}
+    found = {
+        f"standardize/{name}_landmark_distance": [intensity.percentiles(volumes[name], volumes[BRAIN])]
+        for name in _images(volumes)
+    }
+    brain, scan = stages.get("brain", {}).get(BRAIN), stages.get("coregister", {}).get(reference)
+    if brain is not None and scan is not None and np.any(brain.data > 0):
+        lattice = lattice_around(brain)
+        found["brain/rim_distance"] = masks.rim_profile(lattice.sampled(scan), brain, lattice)
+    return found
 
 
 def _images(volumes: Mapping[str, Volume]) -> list[str]:
@@ -147,7 +159,7 @@ class _View:
             "symmetry": symmetry.mask_symmetry(self.lattice.brain, self.lattice, self.plane),
             "image_symmetry": symmetry.image_symmetry(image, self.lattice, self.plane),
         }
-        return masks.mask_shape(self.brain, self.lattice) | both | masks.rim_levels(image, self.lattice)
+        return masks.mask_shape(self.brain, self.lattice) | both
 
     def evenness(self) -> Measures:
         after = self.stages.get("bias", {})

@@ -21,7 +21,7 @@ def tissue_measures(maps: Mapping[str, np.ndarray], image: np.ndarray, lattice: 
 
     Returns:
         ``csf_share``, ``gm_share``, ``wm_share`` of all tissue; ``wm_deeper_mm``, how much deeper white matter lies
-        than gray on average; ``gm_place``, where gray matter's mean intensity lies between CSF (0) and white matter (1);
+        than gray on average; ``gm_place``, where gray's mean intensity lies between CSF (0) and white matter (1);
         ``without_tissue``, the share of the brain that has none.
     """
     inside = {name: np.where(lattice.brain, maps[name], 0) for name in TISSUES}
@@ -36,5 +36,5 @@ def tissue_measures(maps: Mapping[str, np.ndarray], image: np.ndarray, lattice: 
     return {f"{name.lower()}_share": totals[name] / everything for name in TISSUES} | {
         "wm_deeper_mm": deep["WM"] - deep["GM"],
         "gm_place": (bright["GM"] - bright["CSF"]) / span if span else float("nan"),
-        "without_tissue": float((sum(inside.values())[lattice.brain] < 0.5).mean()),
+        "without_tissue": float((np.sum(list(inside.values()), axis=0)[lattice.brain] < 0.5).mean()),
     }

@@ -12,9 +12,10 @@ import pandas as pd
 from lesionlab.data.limits import HELD_BACK, MEASURE_COLUMNS, QCOptions, flags, judged_measures
 from lesionlab.data.measures import with_ratios
 from lesionlab.data.subject_store import SubjectStore
-from lesionlab.imaging.quality import landmark_distances
+from lesionlab.imaging.quality import profile_distances
+from lesionlab.imaging.quality.profiles import Profile
 from lesionlab.parameters import CohortOptions
-from lesionlab.pipelines.preprocess.quality_stages import OF_STAGE, PERCENTILES, STRIP, Stores, by_stage
+from lesionlab.pipelines.preprocess.quality_stages import OF_STAGE, PROFILES, STRIP, Stores, by_stage
 from lesionlab.reporting.pages import file_name
 from lesionlab.reporting.qc_page import StudyQC, render_qc, summarise
 
@@ -81,14 +82,15 @@ def _measured(quality: SubjectStore) -> Iterator[Row]:
 
 
 def _distances(quality: SubjectStore) -> Iterator[Row]:
-    """The distance of every standardized sequence's percentiles from the cohort's median ones."""
-    found: dict[str, dict[str, list[float]]] = {}
+    """The distance of every study's profiles from the cohort's median ones."""
+    found: dict[str, dict[str, Profile]] = {}
     for study in quality.studies():
-        for name, values in quality.record(study)[PERCENTILES].items():
-            found.setdefault(name, {})[study] = values
-    for name, values in found.items():
-        for study, distance in landmark_distances(values).items():
-            yield study, "standardize", f"{name}_landmark_distance", distance
+        for name, profile in quality.record(study)[PROFILES].items():
+            found.setdefault(name, {})[study] = profile
+    for name, profiles in found.items():
+        stage, _, measure = name.partition(OF_STAGE)
+        for study, distance in profile_distances(profiles).items():
+            yield study, stage, measure, distance
 
 
 def _studies(

@@ -12,14 +12,14 @@ from lesionlab.data.fingerprints import fingerprint_of, study_fingerprints
 from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.datasets.folders import Folders
 from lesionlab.imaging.nifti import read_volume
-from lesionlab.imaging.quality import measure_study, scale_percentiles
+from lesionlab.imaging.quality import measure_study, study_profiles
 from lesionlab.imaging.volume import Volume
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.running import run
 from lesionlab.reporting.strips import study_strip
 
 STRIP = "strip.webp"
-PERCENTILES = "percentiles"
+PROFILES = "profiles"
 OF_STAGE = "/"  # between stage and measure in the names of this store's measures
 
 Stores = Mapping[str, SubjectStore]
@@ -51,11 +51,11 @@ class QualityJob:
 
 
 def measure(job: QualityJob) -> StudyResult:
-    """The quality measures of one study, named ``<stage>/<measure>``, and the percentiles of its standardized scans."""
+    """The quality measures of one study, named ``<stage>/<measure>``, and the profiles the cohort is compared by."""
     volumes = job.volumes()
     found = measure_study(volumes, job.reference)
     flat = {f"{stage}{OF_STAGE}{name}": value for stage, part in found.items() for name, value in part.items()}
-    return StudyResult(qc=flat, record={PERCENTILES: scale_percentiles(volumes)})
+    return StudyResult(qc=flat, record={PROFILES: study_profiles(volumes, job.reference)})
 
 
 def draw(job: QualityJob) -> StudyResult:
@@ -83,7 +83,15 @@ def measure_quality(
     kept = {stage: store.kept() for stage, store in stores.items()}
     jobs = _jobs(cohort, stores, kept, reference)
     inputs = {study: fingerprint_of({stage: kept[stage][study] for stage in jobs[study].stores}) for study in jobs}
-    return run(folders.stage("quality"), jobs, measure, [measure_study], inputs, reference, _lenient(run_options))
+    return run(
+        folders.stage("quality"),
+        jobs,
+        measure,
+        [measure_study, study_profiles],
+        inputs,
+        reference,
+        _lenient(run_options),
+    )
 
 
 def draw_strips(
