@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validato
 
 from lesionlab.data.engine import Engine
 from lesionlab.data.layout import Layout
+from lesionlab.data.limits import QCOptions
 from lesionlab.data.manipulation import ManipulationOptions
 from lesionlab.data.slice_rules import SliceRules
 from lesionlab.data.splits import SplitOptions
@@ -131,6 +132,7 @@ class Parameters(BaseModel):
     grid: GridOptions
     atlas: AtlasOptions
     tissues: TissueOptions
+    quality: QCOptions = QCOptions()
     slices: SliceRules
     cgsamr: CGSAMROptions
     cgsamr_training: TrainingOptions

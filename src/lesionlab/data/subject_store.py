@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from nibabel.filebasedimages import ImageFileError
 
-from lesionlab.data.artifact import RECEIPT, is_whole, write_json
+from lesionlab.data.artifact import RECEIPT, is_current, is_whole, write_json
 from lesionlab.data.names import listed, suggestion
 from lesionlab.errors import InputError
 from lesionlab.imaging.nifti import write_volume
@@ -117,6 +117,11 @@ class SubjectStore:
     def record(self, study: str) -> dict[str, Any]:
         """The record of a study; raises ``InputError`` for a study that is not there."""
         return json.loads((self._folder(study) / _RECORD).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+    def kept(self) -> dict[str, str]:
+        """The fingerprint of each study of the last run that lies here whole, those held back included."""
+        manifest = self.manifest() or {"expected": {}}
+        return {study: key for study, key in manifest["expected"].items() if is_current(self.root / study, key)}
 
     def measures(self, study: str) -> dict[str, float]:
         """The quality measures of one study, held back or not; raises ``InputError`` for one that is not there."""

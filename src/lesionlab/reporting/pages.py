@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+import zlib
 from collections.abc import Collection
 from functools import lru_cache
 
@@ -31,6 +33,15 @@ def environment() -> jinja2.Environment:
         data_uri=data_uri, shown_width=shown_width, number=formats.number, p=formats.p_value, duration=formats.duration
     )
     return made
+
+
+def file_name(name: str) -> str:
+    """A name as part of a file's name on any system: letters, digits, ``-``, ``.`` and ``_``.
+
+    Names that hold anything else get a checksum, so that two of them never share a file.
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    return safe if safe == name else f"{safe}-{zlib.crc32(name.encode('utf-8', 'surrogatepass')):08x}"
 
 
 def data_uri(picture: bytes) -> str:

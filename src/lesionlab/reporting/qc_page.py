@@ -1,4 +1,4 @@
-"""The quality-control page: every study's strip and figures, the odd ones first."""
+"""The quality-control page: which studies to look at and why, every measure to sort by, and each study's pictures."""
 
 from __future__ import annotations
 
@@ -6,145 +6,147 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
+from lesionlab.data.limits import QCOptions, held_back
+from lesionlab.data.measures import known
 from lesionlab.reporting import formats, pages
 from lesionlab.reporting.strips import strip_legend
 
-# 1.4826 makes the median absolute deviation, 1.2533 the mean absolute deviation, estimate a normal distribution's
-# standard deviation; beyond 3.5 a value is an outlier (Iglewicz and Hoaglin, How to detect and handle outliers, 1993).
-MAD_TO_SD = 1.4826
-MEAN_AD_TO_SD = 1.2533
-OUTLIER = 3.5
-FEWEST = 5  # values: among fewer, a median absolute deviation says nothing of a spread
-FARTHEST = 1e9  # stands for an infinite distance where the page sorts
-
-
-_MEASURE_COLUMNS = ["study", "stage", "measure", "value", "median", "z", "decimals"]
+FIRST = 5  # studies named at the top
+VERDICTS = ("quarantined", "failed", "held back", "look", "ok")
+_OPEN_TABLE = 60  # studies up to which the table of all measures is open from the start
 
 
 @dataclass(frozen=True)
 class StudyQC:
-    """What the page shows of one study.
+    """What the page shows of one study beside its measures.
 
     Attributes:
         study: its key.
         subject: its subject.
         split: train, validation, test, or "" where it has none.
-        rows: columns ``stage, measure, value``.
-        strip: PNG, JPEG or WebP bytes; empty where there is no picture.
-        status: ``ok``, ``failed`` or ``quarantined``.
+        picture: the strip's address relative to the page; empty where there is none.
+        status: ``ok``, ``failed`` (a stage raised), ``held back`` (by a limit) or ``quarantined`` (it never came in).
         reasons: why, where it is not ok.
     """
 
     study: str
     subject: str
     split: str
-    rows: pd.DataFrame
-    strip: bytes = b""
+    picture: str = ""
     status: str = "ok"
     reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class QCSummary:
-    """The figures of the page that the report repeats."""
+    """The figures of the page that the report repeats.
+
+    Attributes:
+        studies: how many there are.
+        outliers: those that went through and are flagged, the worst first.
+        failed: study to reasons, of all that did not go through.
+        first: the five to look at.
+    """
 
     studies: int
     outliers: tuple[str, ...]
     failed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    first: tuple[str, ...] = ()
 
 
-def robust_z(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """How far each value lies from the median, in robust standard deviations: |x - median| / (1.4826 MAD).
+def ranking(studies: Sequence[StudyQC], judged: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """One row per study, ``study, verdict, broken, z``: not gone through first, then by limits broken, then by ``z``.
 
-    Where more than half of the values are equal (MAD 0), 1.2533 times the mean absolute deviation takes its place;
-    where all are equal, or fewer than five, every distance is 0. A value that is NaN or infinite is infinitely far.
+    ``z`` is the largest distance among the flags; without a flag, the largest on a bad side.
     """
-    numbers = np.asarray(values, dtype=float)
-    finite = np.isfinite(numbers)
-    distances = np.full(numbers.shape, math.inf)
-    if finite.any():
-        away = np.abs(numbers[finite] - np.median(numbers[finite]))
-        scale = MAD_TO_SD * np.median(away) or MEAN_AD_TO_SD * away.mean()
-        distances[finite] = away / scale if scale > 0 and finite.sum() >= FEWEST else 0.0
-    return distances
-
-
-def measures(studies: Sequence[StudyQC]) -> pd.DataFrame:
-    """All measures with their distance: columns ``study, stage, measure, value, median, z, decimals``."""
-    parts = [study.rows.loc[:, ["stage", "measure", "value"]].assign(study=study.study) for study in studies]
-    parts = [part for part in parts if not part.empty]
-    if not parts:
-        return pd.DataFrame(columns=_MEASURE_COLUMNS)
-    table = pd.concat(parts, ignore_index=True)
-    table["value"] = table["value"].astype(float)
-    groups = table.groupby(["stage", "measure"], sort=False)["value"]
-    table["median"] = groups.transform(lambda values: values[np.isfinite(values)].median())
-    table["z"] = groups.transform(lambda values: pd.Series(robust_z(values.to_numpy()), index=values.index))
-    table["decimals"] = groups.transform(formats.decimals_for)
-    return table[_MEASURE_COLUMNS]
-
-
-def worst_first(studies: Sequence[StudyQC]) -> pd.DataFrame:
-    """One row per study, failed ones first, then by falling worst distance.
-
-    Columns ``study, status, z, stage, measure, value, median``: the measure that decided the study's place.
-    """
-    table = measures(studies)
+    by_study = {str(study): rows for study, rows in found.groupby("study")}
+    held = set(held_back(found))
+    calm = judged[judged["z"].abs() < math.inf].assign(side=lambda rows: _bad_side(rows))
+    far = calm.groupby("study")["side"].max().to_dict() if len(calm) else {}
     rows = []
-    for study in studies:
-        own = table[table["study"] == study.study]
-        line = {"z": 0.0, "stage": "", "measure": "", "value": math.nan, "median": math.nan}
-        if not own.empty:
-            line.update(own.sort_values("z", ascending=False, kind="stable").to_dict("records")[0])  # type: ignore[arg-type]
-        rows.append({**line, "study": study.study, "status": study.status})
-    order = pd.DataFrame(rows, columns=["study", "status", "z", "stage", "measure", "value", "median"])
-    order["_ok"] = order["status"] == "ok"
-    order = order.sort_values(["_ok", "z", "study"], ascending=[True, False, True], kind="stable")
-    return order.drop(columns="_ok").reset_index(drop=True)
+    for one in studies:
+        flagged = by_study.get(one.study)
+        verdict = one.status if one.status != "ok" else _verdict(one.study, flagged, held)
+        broken = 0 if flagged is None else int((flagged["kind"] == "limit").sum())
+        z = far.get(one.study, 0.0) if flagged is None else float(flagged["z"].abs().max())
+        rows.append((one.study, verdict, broken, z))
+    table = pd.DataFrame(rows, columns=["study", "verdict", "broken", "z"])
+    table["_place"] = table["verdict"].map(VERDICTS.index)
+    table = table.sort_values(["_place", "broken", "z", "study"], ascending=[True, False, False, True], kind="stable")
+    return table.drop(columns="_place").reset_index(drop=True)
 
 
-def summarise(studies: Sequence[StudyQC], threshold: float = OUTLIER) -> QCSummary:
+def _verdict(study: str, flagged: pd.DataFrame | None, held: set[str]) -> str:
+    if study in held:
+        return "held back"
+    return "look" if flagged is not None else "ok"
+
+
+def _bad_side(rows: pd.DataFrame) -> list[float]:
+    """Distances counted on the side that is bad; 0 on the other."""
+    sides = {"low": -1.0, "high": 1.0}
+    bad = [known(stage, measure).bad for stage, measure in zip(rows["stage"], rows["measure"], strict=True)]
+    return [
+        0.0 if side == "none" else abs(z) if side == "both" else max(0.0, sides[side] * z)
+        for side, z in zip(bad, rows["z"], strict=True)
+    ]
+
+
+def summarise(studies: Sequence[StudyQC], judged: pd.DataFrame, found: pd.DataFrame) -> QCSummary:
     """The page's figures, for the report."""
-    order = worst_first(studies)
-    odd = order[(order["status"] == "ok") & (order["z"] > threshold)]["study"]
-    failed = {study.study: study.reasons for study in studies if study.status != "ok"}
-    return QCSummary(len(studies), tuple(odd), failed)
+    order = ranking(studies, judged, found)
+    through = order[order["verdict"].isin(["look", "held back"])]
+    failed = {one.study: one.reasons for one in studies if one.status != "ok"}
+    odd = tuple(study for study in through["study"] if study not in failed)
+    return QCSummary(len(studies), odd, failed, tuple(_first(order)))
+
+
+def _first(order: pd.DataFrame) -> list[str]:
+    """The five to look at: those that went through, the worst first."""
+    gone = order["verdict"].isin(["quarantined", "failed"])
+    return [str(study) for study in order.loc[~gone, "study"][:FIRST]]
 
 
 def render_qc(
     studies: Sequence[StudyQC],
+    judged: pd.DataFrame,
+    found: pd.DataFrame,
+    options: QCOptions,
     *,
     title: str = "Quality control",
     cohort: str = "",
     lesion_classes: Sequence[str] = (),
-    threshold: float = OUTLIER,
-    notes: Mapping[str, str] | None = None,
 ) -> str:
-    """The page as one HTML text that needs no other file and no network.
+    """The page as one HTML text; the pictures lie beside it and are loaded when they come into view.
 
     Args:
         studies: all studies, in any order; one key may come once.
+        judged: their measures, as :func:`lesionlab.data.limits.judged_measures` gives them.
+        found: the flags among them.
+        options: what the flags were found by.
         title: the page's title.
         cohort: the cohort's name.
         lesion_classes: lesion classes, for the legend.
-        threshold: robust distance beyond which a study is an outlier.
-        notes: what a measure means, by measure.
 
     Raises:
         ValueError: a study comes twice.
     """
     if len({study.study for study in studies}) < len(studies):
         raise ValueError("a study comes twice on the quality-control page")
-    table, order = measures(studies), worst_first(studies)
-    by_key = {study.study: study for study in studies}
+    order = ranking(studies, judged, found)
+    flagged = {str(study): [_flag(row) for row in rows.to_dict("records")] for study, rows in found.groupby("study")}
+    columns, values = _columns(judged, options), _values(judged)
+    by_key = {one.study: one for one in studies}
     cards = [
-        _card(at, by_key[place["study"]], table[table["study"] == place["study"]], threshold)
-        for at, place in enumerate(order.to_dict("records"))
+        _card(at, by_key[row["study"]], str(row["verdict"]), flagged, values, columns)
+        for at, row in enumerate(order.to_dict("records"))
     ]
+    first = set(_first(order))
     return (
         pages.environment()
         .get_template("qc.html.j2")
@@ -152,38 +154,82 @@ def render_qc(
             title=title,
             cohort=cohort,
             cards=cards,
-            summary=summarise(studies, threshold),
-            columns=list(dict.fromkeys(zip(table["stage"], table["measure"], strict=True))),
+            first=[card for card in cards if card["study"].study in first],
+            counts={verdict: int((order["verdict"] == verdict).sum()) for verdict in VERDICTS},
+            columns=columns,
+            stages=list(dict.fromkeys(column["stage"] for column in columns)),
             legend=strip_legend(lesion_classes),
-            threshold=threshold,
-            notes=dict(notes or {}),
+            options=options,
+            table_open=len(cards) <= _OPEN_TABLE,
         )
     )
 
 
-def _card(at: int, study: StudyQC, rows: pd.DataFrame, threshold: float) -> dict[str, Any]:
-    lines = [_line(row, threshold) for row in rows.to_dict("records")]
-    worst = max(lines, key=lambda line: line["distance"], default=None)
-    odd = worst is not None and worst["odd"]
+def _card(
+    at: int,
+    study: StudyQC,
+    verdict: str,
+    flagged: Mapping[str, list[dict[Hashable, Any]]],
+    values: Mapping[str, Mapping[tuple[str, str], Mapping[Hashable, Any]]],
+    columns: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    own = values.get(study.study, {})
     return {
         "anchor": f"study-{at}",
         "study": study,
-        "kind": study.status if study.status != "ok" else "outlier" if odd else "ok",
-        "worst": worst,
-        "rows": lines,
-        "by_measure": {(line["stage"], line["measure"]): line for line in lines},
+        "verdict": verdict,
+        "kind": verdict.replace(" ", "-"),
+        "picture": quote(study.picture),
+        "flags": flagged.get(study.study, []),
+        "cells": [_cell(own.get(column["key"]), int(column["decimals"])) for column in columns] if own else [],
     }
 
 
-def _line(row: Mapping[Hashable, Any], threshold: float) -> dict[str, Any]:
-    distance, decimals = float(row["z"]), int(row["decimals"])
+def _columns(judged: pd.DataFrame, options: QCOptions) -> list[dict[str, Any]]:
+    """The table's columns: one per measure, with what a reader wants to know of it."""
+    result = []
+    for (stage, measure), rows in judged.groupby(["stage", "measure"], sort=False):
+        about, limit = known(str(stage), str(measure)), options.limit(str(stage), str(measure))
+        decimals = formats.decimals_for(rows["value"])
+        notes = [about.meaning or "no description", f"median {formats.number(rows['median'].iloc[0], decimals)}"]
+        notes += [f"allowed {limit}"] if limit is not None else []
+        notes += ["not judged"] if about.bad == "none" else []
+        result.append(
+            {
+                "key": (stage, measure),
+                "stage": stage,
+                "name": str(measure).replace("_", " "),
+                "note": "; ".join(notes),
+                "decimals": decimals,
+            }
+        )
+    return result
+
+
+def _values(judged: pd.DataFrame) -> dict[str, dict[tuple[str, str], dict[Hashable, Any]]]:
+    found: dict[str, dict[tuple[str, str], dict[Hashable, Any]]] = {}
+    for row in judged[["study", "stage", "measure", "value", "outlier", "broken"]].to_dict("records"):
+        found.setdefault(str(row["study"]), {})[(str(row["stage"]), str(row["measure"]))] = row
+    return found
+
+
+def _cell(row: Mapping[Any, Any] | None, decimals: int) -> dict[str, Any]:
+    if row is None:
+        return {"text": "", "value": "", "kind": ""}
+    value = float(row["value"])
+    kind = "broken" if row["broken"] else "odd" if row["outlier"] else ""
     return {
-        "stage": row["stage"],
-        "measure": row["measure"],
-        "value": formats.number(row["value"], decimals),
-        "median": formats.number(row["median"], decimals),
-        "distance": min(distance, FARTHEST),
-        "z": "no value" if math.isinf(distance) else formats.number(distance, 1),
-        "share": min(1.0, distance / (2 * threshold)),
-        "odd": distance > threshold,
+        "text": formats.number(value, decimals),
+        "value": f"{value:.6g}" if np.isfinite(value) else "",
+        "kind": kind,
+    }
+
+
+def _flag(row: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    z = float(row["z"])
+    return {
+        **row,
+        "name": str(row["measure"]).replace("_", " "),
+        "value": formats.number(row["value"], formats.decimals_for([row["value"]])),
+        "z": "no value" if math.isinf(z) else formats.signed(z, 1),
     }

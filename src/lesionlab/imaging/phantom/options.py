@@ -14,6 +14,16 @@ LESION_CODES: dict[str, int] = {"edema": 2, "cavity": 3, "tumor": 4}
 NORMAL_CODE = 1
 
 Range = tuple[float, float]
+Side = Literal["top", "bottom", "middle", "left", "right"]
+
+
+class Coverage(BaseModel):
+    """A scan that sees a part of the head: a slab of its planes, or one side."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kept: float = Field(gt=0, le=1, description="part of the field of view that is scanned")
+    side: Side = Field("top", description="where that part lies; left and right are the subject's")
 
 
 class PhantomOptions(BaseModel):
@@ -33,8 +43,12 @@ class PhantomOptions(BaseModel):
     bias: Range = Field((0.15, 0.30), description="half range of the bias field, least and most")
     gain: Range = Field((250.0, 900.0), description="white matter's intensity on T1w, least and most")
     gamma: Range = Field((0.92, 1.08), description="exponent of the intensities, least and most")
-    rotation_deg: float = Field(3.0, ge=0, le=15, description="largest turn of a scan about each axis, degrees")
-    shift_mm: float = Field(3.0, ge=0, le=15, description="largest shift of a scan along each axis, mm")
+    rotation_deg: float = Field(3.0, ge=0, le=45, description="largest turn of a scan about each axis, degrees")
+    shift_mm: float = Field(3.0, ge=0, le=60, description="largest shift of a scan along each axis, mm")
+    field_follows: bool = Field(
+        False, description="the field of view is laid on the moved head, so that large moves cut nothing off"
+    )
+    coverage: dict[SequenceName, Coverage] = Field({}, description="sequences that see a part of the head")
     oblique_deg: float = Field(6.0, ge=0, le=20, description="largest tilt of a scan's slices, degrees")
 
     deformation_mm: float = Field(2.6, ge=0, le=6, description="smooth deformation of the anatomy, RMS, mm")

@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from lesionlab.imaging.phantom.fields import Frame
-from lesionlab.imaging.phantom.options import PhantomOptions, SequenceName
+from lesionlab.imaging.phantom.options import Coverage, PhantomOptions, SequenceName
 
 # Pixel and slice thickness relative to the options, and the pixels of the matrix beyond the field of view.
 GEOMETRY: dict[SequenceName, tuple[float, float]] = {
@@ -80,6 +80,10 @@ def plan_scan(sequence: SequenceName, options: PhantomOptions, lying: np.ndarray
     center = lying[:3, :3] @ np.array(HEAD_CENTER) + lying[:3, 3]
     moved = rigid(turn, rng.uniform(-1, 1, 3) * options.shift_mm, center)
     affine, shape = _grid(sequence, options, center, rng)
+    if options.field_follows:
+        affine = moved @ affine
+    if sequence in options.coverage:
+        affine, shape = _part(affine, shape, options.coverage[sequence])
     return Scanner(
         pose=moved @ lying,
         affine=affine,
@@ -108,6 +112,23 @@ def _grid(
     middle = center + rng.uniform(-1, 1, 3) * CENTER_JITTER_MM
     affine[:3, 3] = middle - affine[:3, :3] @ ((shape - 1) / 2)
     return affine, (int(shape[0]), int(shape[1]), int(shape[2]))
+
+
+def _part(
+    affine: np.ndarray, shape: tuple[int, int, int], coverage: Coverage
+) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """The part of a grid that is scanned: voxels left out at one end of an axis, or at both."""
+    axis = 0 if coverage.side in ("left", "right") else 2
+    left = max(1, round(coverage.kept * shape[axis]))
+    out = shape[axis] - left
+    upwards = affine[axis, axis] > 0  # the axis runs to the right, or upwards
+    at_end = coverage.side in ("right", "top")
+    start = out // 2 if coverage.side == "middle" else out * int(at_end == upwards)
+    moved = affine.copy()
+    moved[:3, 3] += affine[:3, axis] * start
+    cut = list(shape)
+    cut[axis] = left
+    return moved, (cut[0], cut[1], cut[2])
 
 
 def _waves(rng: np.random.Generator) -> np.ndarray:

@@ -1,34 +1,25 @@
-"""Quality control of the preprocessing: measures, pictures, and, on the phantom, the truth."""
+"""Quality control of the preprocessing: what all measures say together, and the page that shows it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from lesionlab.data.limits import HELD_BACK, MEASURE_COLUMNS, QCOptions, flags, judged_measures
+from lesionlab.data.measures import with_ratios
 from lesionlab.data.subject_store import SubjectStore
-from lesionlab.data.workers import run_parallel
-from lesionlab.imaging.nifti import read_volume
-from lesionlab.imaging.volume import Volume
-from lesionlab.parameters import CohortOptions, RunOptions
-from lesionlab.reporting.qc_page import QCSummary, StudyQC, render_qc, summarise
-from lesionlab.reporting.strips import study_strip
+from lesionlab.imaging.quality import profile_distances
+from lesionlab.imaging.quality.profiles import Profile
+from lesionlab.parameters import CohortOptions
+from lesionlab.pipelines.preprocess.quality_stages import OF_STAGE, PROFILES, STRIP, Stores, by_stage
+from lesionlab.reporting.pages import file_name
+from lesionlab.reporting.qc_page import StudyQC, render_qc, summarise
 
-QC_COLUMNS = ["study", "subject", "stage", "measure", "value"]
-
-
-@dataclass(frozen=True)
-class _Strip:
-    """What a worker needs to draw one study."""
-
-    study: str
-    raw_path: str
-    stores: Mapping[str, SubjectStore]
-    sequences: tuple[str, ...]
-    reference: str
-    classes: tuple[str, ...]
+STRIPS_FOLDER = "strips"  # of the page's pictures, beside it
 
 
 def qc_page(
@@ -41,65 +32,81 @@ def qc_page(
     gridded: SubjectStore,
     atlases: SubjectStore,
     tissues: SubjectStore,
+    quality: SubjectStore,
+    strips: SubjectStore,
     cohort_options: CohortOptions,
-    sequences: list[str],
-    reference: str,
     lesion_classes: list[str],
-    run_options: RunOptions,
-) -> tuple[pd.DataFrame, str, dict[str, Any]]:
-    """The QC measures of every stage, the page with a strip of pictures per study, and the page's figures."""
-    stores = {
-        "coregister": coregistered,
-        "brain": brains,
-        "bias": unbiased,
-        "standardize": standardized,
-        "grid": gridded,
-        "atlas": atlases,
-        "tissues": tissues,
+    options: QCOptions,
+) -> tuple[pd.DataFrame, pd.DataFrame, str, dict[str, Any], dict[str, Path]]:
+    """The measures of every stage, the flags, the page, its figures, and the pictures that lie beside it."""
+    stores = by_stage(coregistered, brains, unbiased, standardized, gridded, atlases, tissues)
+    judged = judged_measures(all_measures(cohort, stores, quality), options)
+    found = flags(judged, options)
+    pictures = {
+        study: strips.root / study / STRIP for study in strips.studies() if (strips.root / study / STRIP).is_file()
     }
-    measures = _measures(cohort, stores)
-    raw = cohort[cohort["sequence"] == reference].set_index("study")["path"]
-    names, classes = tuple(sequences), tuple(lesion_classes)
-    jobs = {study: _Strip(study, raw[study], stores, names, reference, classes) for study in tissues.studies()}
-    strips = dict(run_parallel(_draw, jobs, run_options.engine))
-    studies = _studies(cohort, quarantine, stores, measures, strips)
-    page = render_qc(studies, cohort=cohort_options.name, lesion_classes=lesion_classes)
-    return measures, page, _plain(summarise(studies))
+    studies = list(_studies(cohort, quarantine, stores, pictures))
+    page = render_qc(studies, judged, found, options, cohort=cohort_options.name, lesion_classes=lesion_classes)
+    beside = {_picture_name(study): path for study, path in pictures.items()}
+    return judged[MEASURE_COLUMNS], found, page, asdict(summarise(studies, judged, found)), beside
 
 
-def _measures(cohort: pd.DataFrame, stores: Mapping[str, SubjectStore]) -> pd.DataFrame:
-    subjects = cohort.drop_duplicates("study").set_index("study")["subject"]
-    rows = pd.concat([store.qc().assign(stage=stage) for stage, store in stores.items()], ignore_index=True)
-    return rows.assign(subject=rows["study"].map(subjects))[QC_COLUMNS]
+def all_measures(cohort: pd.DataFrame, stores: Stores, quality: SubjectStore) -> pd.DataFrame:
+    """Every measure of every study, held back or not: those the stages report, their quotients, and the rest."""
+    subjects = dict(zip(cohort["study"], cohort["subject"], strict=True))
+    rows = [*_reported(stores), *_measured(quality), *_distances(quality)]
+    table = pd.DataFrame(rows, columns=["study", "stage", "measure", "value"]).astype({"value": float})
+    # What a stage says of itself comes first: where both measure the same, it counts.
+    table = table.drop_duplicates(["study", "stage", "measure"])
+    table = table[table["study"].isin(subjects)]
+    order = {study: at for at, study in enumerate(subjects)}
+    table = table.sort_values("study", key=lambda names: names.map(order), kind="stable")
+    return table.assign(subject=table["study"].map(subjects))[MEASURE_COLUMNS].reset_index(drop=True)
 
 
-def _draw(job: _Strip) -> bytes:
-    stages: dict[str, dict[str, Volume]] = {"raw": {job.reference: read_volume(job.raw_path)}}
-    stages |= {stage: store.volumes(job.study) for stage, store in job.stores.items()}
-    return study_strip(stages, sequences=job.sequences, reference=job.reference, lesion_classes=job.classes)
+Row = tuple[str, str, str, float]
+
+
+def _reported(stores: Stores) -> Iterator[Row]:
+    for stage, store in stores.items():
+        for study in store.kept():
+            for name, value in with_ratios(store.measures(study)).items():
+                yield study, stage, name, value
+
+
+def _measured(quality: SubjectStore) -> Iterator[Row]:
+    for study in quality.studies():
+        for name, value in quality.measures(study).items():
+            stage, _, measure = name.partition(OF_STAGE)
+            yield study, stage, measure, value
+
+
+def _distances(quality: SubjectStore) -> Iterator[Row]:
+    """The distance of every study's profiles from the cohort's median ones."""
+    found: dict[str, dict[str, Profile]] = {}
+    for study in quality.studies():
+        for name, profile in quality.record(study)[PROFILES].items():
+            found.setdefault(name, {})[study] = profile
+    for name, profiles in found.items():
+        stage, _, measure = name.partition(OF_STAGE)
+        for study, distance in profile_distances(profiles).items():
+            yield study, stage, measure, distance
 
 
 def _studies(
-    cohort: pd.DataFrame,
-    quarantine: pd.DataFrame,
-    stores: Mapping[str, SubjectStore],
-    measures: pd.DataFrame,
-    strips: Mapping[str, bytes],
-) -> list[StudyQC]:
+    cohort: pd.DataFrame, quarantine: pd.DataFrame, stores: Stores, pictures: Mapping[str, Path]
+) -> Iterator[StudyQC]:
     failures = pd.concat([store.failures() for store in stores.values()], ignore_index=True)
     about = cohort.drop_duplicates("study")
-    result = []
     for study, subject, split in zip(about["study"], about["subject"], about["split"], strict=True):
-        rows = measures.loc[measures["study"] == study, ["stage", "measure", "value"]]
         reasons = tuple(failures.loc[failures["study"] == study, "reason"])
-        status = "failed" if reasons else "ok"
-        result.append(StudyQC(study, subject, split, rows, strips.get(study, b""), status, reasons))
-    empty = measures.loc[[], ["stage", "measure", "value"]]
+        held = any(reason.startswith(HELD_BACK) for reason in reasons)
+        status = "held back" if held else "failed" if reasons else "ok"
+        picture = f"{STRIPS_FOLDER}/{_picture_name(study)}" if study in pictures else ""
+        yield StudyQC(study, subject, split, picture, status, reasons)
     for study, faults in quarantine.groupby("study"):
-        person = str(faults["subject"].iloc[0])
-        result.append(StudyQC(str(study), person, "", empty, b"", "quarantined", tuple(faults["reason"])))
-    return result
+        yield StudyQC(str(study), str(faults["subject"].iloc[0]), "", "", "quarantined", tuple(faults["reason"]))
 
 
-def _plain(summary: QCSummary) -> dict[str, Any]:
-    return asdict(summary)
+def _picture_name(study: str) -> str:
+    return f"{file_name(study)}.webp"

@@ -1,0 +1,148 @@
+"""Two last stages, of what quality control needs of each study: its measures, and its strip of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from lesionlab.data.fingerprints import fingerprint_of, study_fingerprints
+from lesionlab.data.subject_store import StudyResult, SubjectStore
+from lesionlab.datasets.folders import Folders
+from lesionlab.imaging.nifti import read_volume
+from lesionlab.imaging.quality import measure_study, study_profiles
+from lesionlab.imaging.volume import Volume
+from lesionlab.parameters import RunOptions
+from lesionlab.pipelines.running import run
+from lesionlab.reporting.strips import study_strip
+
+STRIP = "strip.webp"
+PROFILES = "profiles"
+OF_STAGE = "/"  # between stage and measure in the names of this store's measures
+
+Stores = Mapping[str, SubjectStore]
+
+
+@dataclass(frozen=True)
+class QualityJob:
+    """What a worker needs to measure or draw one study.
+
+    Attributes:
+        study: its key.
+        raw_path: its reference scan as scanned.
+        stores: the stages that keep something of it, those where it was held back included.
+        reference: the reference sequence.
+        sequences: all of them, in the configured order.
+        classes: lesion classes in the order of their codes.
+    """
+
+    study: str
+    raw_path: str
+    stores: Stores
+    reference: str
+    sequences: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    def volumes(self) -> dict[str, dict[str, Volume]]:
+        """Stage to name to volume."""
+        return {stage: store.volumes(self.study) for stage, store in self.stores.items()}
+
+
+def measure(job: QualityJob) -> StudyResult:
+    """The quality measures of one study, named ``<stage>/<measure>``, and the profiles the cohort is compared by."""
+    volumes = job.volumes()
+    found = measure_study(volumes, job.reference)
+    flat = {f"{stage}{OF_STAGE}{name}": value for stage, part in found.items() for name, value in part.items()}
+    return StudyResult(qc=flat, record={PROFILES: study_profiles(volumes, job.reference)})
+
+
+def draw(job: QualityJob) -> StudyResult:
+    """The strip of one study."""
+    stages = {"raw": {job.reference: read_volume(job.raw_path)}} | job.volumes()
+    strip = study_strip(stages, sequences=job.sequences, reference=job.reference, lesion_classes=job.classes)
+    return StudyResult(files={STRIP: strip})
+
+
+def measure_quality(
+    cohort: pd.DataFrame,
+    coregistered: SubjectStore,
+    brains: SubjectStore,
+    unbiased: SubjectStore,
+    standardized: SubjectStore,
+    gridded: SubjectStore,
+    atlases: SubjectStore,
+    tissues: SubjectStore,
+    folders: Folders,
+    reference: str,
+    run_options: RunOptions,
+) -> SubjectStore:
+    """The quality measures of every study, also of one that a stage held back."""
+    stores = by_stage(coregistered, brains, unbiased, standardized, gridded, atlases, tissues)
+    kept = {stage: store.kept() for stage, store in stores.items()}
+    jobs = _jobs(cohort, stores, kept, reference)
+    inputs = {study: fingerprint_of({stage: kept[stage][study] for stage in jobs[study].stores}) for study in jobs}
+    return run(
+        folders.stage("quality"),
+        jobs,
+        measure,
+        [measure_study, study_profiles],
+        inputs,
+        reference,
+        _lenient(run_options),
+    )
+
+
+def draw_strips(
+    cohort: pd.DataFrame,
+    coregistered: SubjectStore,
+    brains: SubjectStore,
+    unbiased: SubjectStore,
+    standardized: SubjectStore,
+    gridded: SubjectStore,
+    atlases: SubjectStore,
+    tissues: SubjectStore,
+    folders: Folders,
+    sequences: list[str],
+    reference: str,
+    lesion_classes: list[str],
+    run_options: RunOptions,
+) -> SubjectStore:
+    """The strip of every study, drawn where something in it has changed."""
+    stores = by_stage(coregistered, brains, unbiased, standardized, gridded, atlases, tissues)
+    kept = {stage: store.kept() for stage, store in stores.items()}
+    drawn = {"sequences": tuple(sequences), "classes": tuple(lesion_classes)}
+    jobs = _jobs(cohort, stores, kept, reference, **drawn)
+    scans = study_fingerprints(cohort)
+    inputs = {
+        study: fingerprint_of(scans[study], {stage: kept[stage][study] for stage in jobs[study].stores})
+        for study in jobs
+    }
+    options = (reference, sequences, lesion_classes)
+    return run(folders.stage("strips"), jobs, draw, [study_strip, read_volume], inputs, options, _lenient(run_options))
+
+
+def by_stage(*stores: SubjectStore) -> dict[str, SubjectStore]:
+    """The stores of the stages from coregistration to tissues, by stage."""
+    return dict(zip(STAGES, stores, strict=True))
+
+
+STAGES = ("coregister", "brain", "bias", "standardize", "grid", "atlas", "tissues")
+
+
+def _jobs(
+    cohort: pd.DataFrame, stores: Stores, kept: Mapping[str, Mapping[str, str]], reference: str, **drawn: Any
+) -> dict[str, QualityJob]:
+    raw = cohort[cohort["sequence"] == reference].set_index("study")["path"]
+    jobs = {}
+    for study, path in raw.items():
+        there = {stage: store for stage, store in stores.items() if study in kept[stage]}
+        if there:
+            jobs[str(study)] = QualityJob(str(study), str(path), there, reference, **drawn)
+    return jobs
+
+
+def _lenient(options: RunOptions) -> RunOptions:
+    """Whatever cannot be measured or drawn is left out of the page, and fails no run."""
+    return options.model_copy(update={"allow_failures": True})
