@@ -11,7 +11,7 @@ import numpy as np
 Average = Literal["mean", "median"]
 
 #: What one block of all arrays together may take. Sorting a block with its weights takes a few times as much.
-BLOCK_BYTES = 8 * 2**20
+BLOCK_BYTES = 2 * 2**20
 
 _DTYPE = np.dtype(np.float32)
 

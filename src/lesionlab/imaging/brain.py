@@ -7,15 +7,15 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import ndimage
 
 from lesionlab.errors import InputError
 from lesionlab.imaging.ants_bridge import scratch
+from lesionlab.imaging.brain_quality import border, mask_quality, solid
 from lesionlab.imaging.nifti import read_volume, write_volume
 from lesionlab.imaging.volume import Volume, same_grid
 
@@ -38,6 +38,9 @@ class BrainOptions(BaseModel):
     )
     from_sequence: str | None = Field(None, description="the sequence a network looks at; null: by preference")
     threshold: float = Field(0.5, gt=0, lt=1, description="of deepbet's probability")
+    network_voxels: Literal[192, 256] = Field(
+        256, description="sides of the cube deepbet looks at; 192 takes half the time, and 0.01 of the Dice"
+    )
     fill_holes: bool = Field(True, description="fill holes and keep the largest piece of the mask")
     plausible_ml: tuple[float, float] = Field((400.0, 2500.0), description="brain volumes outside are an error")
 
@@ -48,8 +51,8 @@ class BrainMask:
 
     Attributes:
         mask: uint8, 1 in the brain.
-        qc: ``brain_ml``, ``brain_fraction`` (of the field of view), ``touches_border`` (share of the mask's voxels on
-            the field of view's border).
+        qc: see :func:`lesionlab.imaging.brain_quality.mask_quality`, and, where ``fill_holes``,
+            :func:`lesionlab.imaging.brain_quality.solid`.
     """
 
     mask: Volume
@@ -74,13 +77,15 @@ def extract_brain(volumes: Mapping[str, Volume], options: BrainOptions, given: V
     elif options.backend == "skull_stripped":
         mask = _not_background(volumes)
     elif options.backend == "deepbet":
-        mask = _deepbet(volumes[name], options.threshold)
+        mask = _deepbet(volumes[name], options)
     else:
         mask = _hd_bet(volumes[name])
+    changes: dict[str, float] = {}
     if options.fill_holes:
-        mask = _solid(mask)
+        mask, changes = solid(mask)
     result = volumes[name].like(mask.astype(np.uint8))
-    return BrainMask(result, _quality(result, options))
+    _check_volume(result, options)
+    return BrainMask(result, mask_quality(result, volumes[name]) | changes)
 
 
 def apply_mask(volume: Volume, mask: Volume, background: float = 0.0) -> Volume:
@@ -116,7 +121,7 @@ def _not_background(volumes: Mapping[str, Volume]) -> np.ndarray:
     shape = next(iter(volumes.values())).shape
     mask = np.zeros(shape, dtype=bool)
     for name, volume in volumes.items():
-        values, counts = np.unique(_border(volume.data), return_counts=True)
+        values, counts = np.unique(border(volume.data), return_counts=True)
         background = values[counts.argmax()]
         if counts.max() < _MOSTLY * counts.sum():
             raise InputError(
@@ -129,32 +134,29 @@ def _not_background(volumes: Mapping[str, Volume]) -> np.ndarray:
     return mask
 
 
-def _border(data: np.ndarray) -> np.ndarray:
-    inner = np.zeros(data.shape, dtype=bool)
-    inner[1:-1, 1:-1, :] = True  # a brain may reach the first and the last plane
-    return data[~inner]
-
-
-def _deepbet(volume: Volume, threshold: float) -> np.ndarray:
+def _deepbet(volume: Volume, options: BrainOptions) -> np.ndarray:
     """deepbet (Fisch et al. 2024, doi:10.1016/j.compbiomed.2024.108845), its network comes with the package."""
     import nibabel as nib
 
     image = nib.Nifti1Image(volume.data.astype(np.float32), volume.affine)
     try:
         with _one_torch_thread():
-            _, mask, _ = _deepbet_network().run(image, threshold=threshold)
+            _, mask, _ = _deepbet_network(options.network_voxels).run(image, threshold=options.threshold)
     except (AssertionError, ValueError, IndexError) as error:
         raise _no_brain(f"deepbet: {error}") from error
     return np.asarray(mask.dataobj) > 0
 
 
 @cache
-def _deepbet_network() -> Any:
+def _deepbet_network(side: int) -> Any:
     try:
         from deepbet import BrainExtraction
     except ImportError as error:
         raise _not_installed("deepbet", "deepbet") from error
-    return BrainExtraction(no_gpu=True)
+    network = BrainExtraction(no_gpu=True)
+    network.run_model = partial(network.run_model, shape=(side, side, side))
+    network.postprocess = lambda mask, _: mask  # pieces and holes are told about before they are mended
+    return network
 
 
 @contextmanager
@@ -189,19 +191,8 @@ def _hd_bet(volume: Volume) -> np.ndarray:
         return read_volume(masks[0]).data > 0
 
 
-def _solid(mask: np.ndarray) -> np.ndarray:
-    """The largest piece, its holes filled."""
-    pieces, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    return ndimage.binary_fill_holes(pieces == sizes.argmax())
-
-
-def _quality(mask: Volume, options: BrainOptions) -> dict[str, float]:
-    voxels = int(mask.data.sum())
-    ml = voxels * mask.voxel_ml
+def _check_volume(mask: Volume, options: BrainOptions) -> None:
+    ml = int(mask.data.sum()) * mask.voxel_ml
     low, high = options.plausible_ml
     if not low <= ml <= high:
         raise InputError(
@@ -210,11 +201,6 @@ def _quality(mask: Volume, options: BrainOptions) -> dict[str, float]:
             allowed=f"{low:g} to {high:g} ml (`brain.plausible_ml`)",
             cure="look at the scan; choose another `brain.from_sequence` or backend, give a mask, or widen the range",
         )
-    return {
-        "brain_ml": ml,
-        "brain_fraction": voxels / mask.data.size,
-        "touches_border": float(_border(mask.data).sum() / voxels),
-    }
 
 
 def _no_brain(given: str) -> InputError:

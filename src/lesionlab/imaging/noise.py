@@ -11,6 +11,7 @@ from lesionlab.imaging.volume import Volume
 _MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
 _MASK_GAIN = 6.0
 _SIGMA_PER_MAD = 1.4826
+_CEILING = 1e6
 
 
 def noise_deviation(volume: Volume, inside: np.ndarray) -> float:
@@ -24,7 +25,9 @@ def noise_deviation(volume: Volume, inside: np.ndarray) -> float:
         inside: ``(X, Y, Z)`` bool.
     """
     across = int(np.argmax(volume.spacing))
-    residual = ndimage.convolve(volume.data.astype(np.float32), np.expand_dims(_MASK, across), mode="nearest")
+    box = ndimage.find_objects(inside.astype(np.uint8))
+    data, inside = (volume.data[box[0]], inside[box[0]]) if box else (volume.data, inside)
+    residual = ndimage.convolve(data.astype(np.float32), np.expand_dims(_MASK, across), mode="nearest")
     # At the brain's rim a stripped scan has an edge that is none.
     plane = np.expand_dims(np.ones((3, 3), dtype=bool), across)
     core = ndimage.binary_erosion(inside, plane)
@@ -33,10 +36,7 @@ def noise_deviation(volume: Volume, inside: np.ndarray) -> float:
 
 
 def signal_to_noise(volume: Volume, inside: np.ndarray) -> float:
-    """The median within a mask over the noise there; 0 for an empty mask, infinite never: noise-free scans give 1e6."""
+    """The median within a mask over the noise there; 0 in an empty mask, 1e6 where there is no noise."""
     noise = noise_deviation(volume, inside)
     signal = abs(float(np.median(volume.data[inside]))) if inside.any() else 0.0
     return min(signal / noise, _CEILING) if noise > 0 else _CEILING * float(signal > 0)
-
-
-_CEILING = 1e6

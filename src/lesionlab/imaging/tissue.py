@@ -45,8 +45,9 @@ class TissueOptions(BaseModel):
 
     enabled: bool = Field(True, description="off: no tissue maps")
     anatomy: tuple[str, ...] = Field(("T1w", "T1ce", "T2w", "FLAIR"), description="MNI152 meets the first one there")
-    sequences: tuple[str, ...] = Field(
-        ("T1w",), description="Atropos looks at those of them that are there; at the anatomy where none is"
+    sequences: tuple[tuple[str, ...], ...] = Field(
+        (("T1w",), ("T1ce",), ("T2w", "FLAIR")),
+        description="Atropos looks at the first of these groups that has a sequence there; at the anatomy otherwise",
     )
     prior_weight: float = Field(0.25, ge=0, le=1, description="of MNI152's tissue maps against the intensities")
     smoothing: float = Field(0.1, ge=0, description="weight of Atropos' Markov random field")
@@ -97,7 +98,8 @@ def segment_tissues(
     """
     anatomy = _first(options.anatomy, volumes)
     inside = _inside(volumes[anatomy], mask, lesion if options.lesion == "none" else None)
-    seen = [volumes[name] for name in options.sequences if name in volumes] or [volumes[anatomy]]
+    groups = ([volumes[name] for name in group if name in volumes] for group in options.sequences)
+    seen = next((group for group in groups if group), [volumes[anatomy]])
     with scratch() as folder:
         fitted = _fitted_template(volumes[anatomy], mask.data > 0, inside, options, folder)
     posterior = _atropos([_in_mask(volume, inside) for volume in seen], inside, fitted.priors, options)

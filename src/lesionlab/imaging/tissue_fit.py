@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from scipy import ndimage, stats
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lesionlab.imaging.smooth_field import SmoothField
 from lesionlab.imaging.volume import Volume
