@@ -11,10 +11,11 @@ import pandas as pd
 from lesionlab.data.fingerprints import file_fingerprint, fingerprint_of, study_fingerprints
 from lesionlab.data.layout import find_layout
 from lesionlab.data.lesions import read_lesion
+from lesionlab.data.limits import QCOptions, judge
 from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
-from lesionlab.imaging import atlas, bias, brain, grid, registration, tissue
+from lesionlab.imaging import atlas, bias, brain, grid, group_template, registration, tissue
 from lesionlab.imaging import standardize as standardizing
 from lesionlab.imaging.atlas import AtlasOptions
 from lesionlab.imaging.bias import BiasOptions
@@ -41,40 +42,34 @@ def coregister(
     layouts: dict[str, Any],
     reference: str,
     lesion_classes: list[str],
+    quality: QCOptions,
     run_options: RunOptions,
 ) -> SubjectStore:
     """Every sequence on the grid of the reference sequence."""
     jobs = _scans(cohort, options, cohort_options, layouts, reference, lesion_classes)
     layout, classes = find_layout(layouts, cohort_options.layout), tuple(lesion_classes)
     inputs = {study: fingerprint_of(key, layout, classes) for study, key in study_fingerprints(cohort).items()}
-    key = [options, reference]
-    return run(
-        folders.shared_stage("coregister"),
-        jobs,
-        stages.coregister_study,
-        [registration.coregister, read_lesion, read_volume],
-        inputs,
-        key,
-        run_options,
-    )
+    science: Science = [registration.coregister, read_lesion, read_volume]
+    root = folders.shared_stage("coregister")
+    return _run(root, jobs, stages.coregister_study, science, inputs, [options, reference], quality, run_options)
 
 
 def extract_brain(
-    source: SubjectStore, folders: Folders, options: BrainOptions, run_options: RunOptions
+    source: SubjectStore, folders: Folders, options: BrainOptions, quality: QCOptions, run_options: RunOptions
 ) -> SubjectStore:
     """Brain masks, and sequences without skull."""
-    jobs, inputs = _jobs(source, options), source.fingerprints()
-    return run(
-        folders.shared_stage("brain"), jobs, stages.brain_study, [brain.extract_brain], inputs, options, run_options
-    )
+    jobs, inputs, science = _jobs(source, options), source.fingerprints(), [brain.extract_brain]
+    root = folders.shared_stage("brain")
+    return _run(root, jobs, stages.brain_study, science, inputs, options, quality, run_options)
 
 
-def correct_bias(source: SubjectStore, folders: Folders, options: BiasOptions, run_options: RunOptions) -> SubjectStore:
+def correct_bias(
+    source: SubjectStore, folders: Folders, options: BiasOptions, quality: QCOptions, run_options: RunOptions
+) -> SubjectStore:
     """Sequences without bias field."""
-    jobs, inputs = _jobs(source, options), source.fingerprints()
-    return run(
-        folders.shared_stage("bias"), jobs, stages.bias_study, [bias.correct_study], inputs, options, run_options
-    )
+    jobs, inputs, science = _jobs(source, options), source.fingerprints(), [bias.correct_study]
+    root = folders.shared_stage("bias")
+    return _run(root, jobs, stages.bias_study, science, inputs, options, quality, run_options)
 
 
 def learn_landmarks(
@@ -98,13 +93,14 @@ def standardize(
     landmarks: SubjectStore,
     folders: Folders,
     options: StandardizeOptions,
+    quality: QCOptions,
     run_options: RunOptions,
 ) -> SubjectStore:
     """Sequences on the standard intensity scale."""
     jobs, learnt = _jobs(source, options, {"landmarks": landmarks}), landmarks.fingerprints()
     inputs = {study: fingerprint_of(key, learnt) for study, key in source.fingerprints().items()}
-    science = [standardizing.standardize]
-    return run(folders.stage("standardize"), jobs, stages.standardize_study, science, inputs, options, run_options)
+    science, root = [standardizing.standardize], folders.stage("standardize")
+    return _run(root, jobs, stages.standardize_study, science, inputs, options, quality, run_options)
 
 
 def to_grid(
@@ -119,6 +115,7 @@ def to_grid(
     layouts: dict[str, Any],
     reference: str,
     lesion_classes: list[str],
+    quality: QCOptions,
     run_options: RunOptions,
 ) -> SubjectStore:
     """All volumes on one in-plane grid, each interpolated once from its raw scan."""
@@ -128,7 +125,7 @@ def to_grid(
         study: stages.GridJob(scans[study], study, coregistered, unbiased, standardized, options) for study in inputs
     }
     science: Science = [grid.make_grid, image_on_grid, read_lesion]
-    return run(folders.stage("grid"), jobs, stages.grid_study, science, inputs, options, run_options)
+    return _run(folders.stage("grid"), jobs, stages.grid_study, science, inputs, options, quality, run_options)
 
 
 def build_atlas(
@@ -136,30 +133,36 @@ def build_atlas(
 ) -> SubjectStore:
     """The group template of the training studies."""
     training = training_studies(source, cohort)
-    job = stages.TemplateJob(source, training, options, run_options.engine)
-    science = [atlas.build_template]
-    key = _key(source, training)
+    folder = folders.results if run_options.scheduler else None
+    job = stages.TemplateJob(source, training, options, run_options.engine, folder)
+    science = [group_template.build_template, atlas.load_template]
+    key = _key(source, training) if options.template is None else ""
     return _run_once(folders.stage("template"), stages.TEMPLATE, job, stages.template_study, science, key, run_options)
 
 
 def align_atlas(
-    template: SubjectStore, source: SubjectStore, folders: Folders, options: AtlasOptions, run_options: RunOptions
+    template: SubjectStore,
+    source: SubjectStore,
+    folders: Folders,
+    options: AtlasOptions,
+    quality: QCOptions,
+    run_options: RunOptions,
 ) -> SubjectStore:
     """The template at each study's position."""
     jobs = _jobs(source, options, {"template": template})
     own = template.fingerprints()
     inputs = {study: fingerprint_of(key, own) for study, key in source.fingerprints().items()}
-    return run(folders.stage("atlas"), jobs, stages.atlas_study, [atlas.align_template], inputs, options, run_options)
+    science, root = [atlas.align_template], folders.stage("atlas")
+    return _run(root, jobs, stages.atlas_study, science, inputs, options, quality, run_options)
 
 
 def segment_tissues(
-    source: SubjectStore, folders: Folders, options: TissueOptions, run_options: RunOptions
+    source: SubjectStore, folders: Folders, options: TissueOptions, quality: QCOptions, run_options: RunOptions
 ) -> SubjectStore:
     """Tissue probabilities of each study."""
-    jobs, inputs = _jobs(source, options), source.fingerprints()
-    return run(
-        folders.stage("tissues"), jobs, stages.tissue_study, [tissue.segment_tissues], inputs, options, run_options
-    )
+    jobs, inputs, science = _jobs(source, options), source.fingerprints(), [tissue.segment_tissues]
+    root = folders.stage("tissues")
+    return _run(root, jobs, stages.tissue_study, science, inputs, options, quality, run_options)
 
 
 def training_studies(source: SubjectStore, cohort: pd.DataFrame) -> list[str]:
@@ -198,6 +201,20 @@ def _jobs(source: SubjectStore, options: Any, extra: Mapping[str, Any] | None = 
     return {study: Job(source, study, options, extra or {}) for study in source.studies()}
 
 
+def _run(
+    root: Path,
+    jobs: Mapping[str, Any],
+    work: Callable[[Any], StudyResult],
+    science: Science,
+    inputs: Mapping[str, str],
+    options: object,
+    quality: QCOptions,
+    run_options: RunOptions,
+) -> SubjectStore:
+    """A stage over its studies; those whose measures break a limit that gates are held back."""
+    return run(root, jobs, work, science, inputs, options, run_options, judge=judge(root.name, quality))
+
+
 def _run_once(
     root: Path,
     name: str,
@@ -208,8 +225,7 @@ def _run_once(
     run_options: RunOptions,
 ) -> SubjectStore:
     """A stage with one entry for all studies, whose job spreads itself over the workers."""
-    alone = run_options.model_copy(update={"workers": 1, "scheduler": None})
-    return run(root, {name: job}, work, science, {name: key}, job.options, alone)
+    return run(root, {name: job}, work, science, {name: key}, job.options, run_options.alone)
 
 
 def _key(source: SubjectStore, studies: list[str]) -> str:

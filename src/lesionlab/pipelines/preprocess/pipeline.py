@@ -2,13 +2,14 @@
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from lesionlab.pipelines.preprocess import nodes, quality, truth
+from lesionlab.pipelines.preprocess import nodes, quality, quality_stages, truth
 
 STORES = ("coregistered", "brains", "unbiased", "standardized", "gridded", "atlases", "tissues")
 
 
 def create_pipeline(**_: object) -> Pipeline:
     """Each stage reads the one before it and leaves a store of volumes and QC rows."""
+    how = ["params:quality", "params:run"]
     scans = {
         "cohort": "cohort",
         "folders": "folders",
@@ -16,6 +17,7 @@ def create_pipeline(**_: object) -> Pipeline:
         "layouts": "params:layouts",
         "reference": "params:reference",
         "lesion_classes": "params:lesion_classes",
+        "quality": "params:quality",
         "run_options": "params:run",
     }
     stages = [
@@ -25,8 +27,8 @@ def create_pipeline(**_: object) -> Pipeline:
             "coregistered",
             name="coregister",
         ),
-        node(nodes.extract_brain, ["coregistered", "folders", "params:brain", "params:run"], "brains", name="brain"),
-        node(nodes.correct_bias, ["brains", "folders", "params:bias", "params:run"], "unbiased", name="bias"),
+        node(nodes.extract_brain, ["coregistered", "folders", "params:brain", *how], "brains", name="brain"),
+        node(nodes.correct_bias, ["brains", "folders", "params:bias", *how], "unbiased", name="bias"),
         node(
             nodes.learn_landmarks,
             ["unbiased", "cohort", "folders", "params:standardize", "params:run"],
@@ -35,7 +37,7 @@ def create_pipeline(**_: object) -> Pipeline:
         ),
         node(
             nodes.standardize,
-            ["unbiased", "landmarks", "folders", "params:standardize", "params:run"],
+            ["unbiased", "landmarks", "folders", "params:standardize", *how],
             "standardized",
             name="standardize",
         ),
@@ -58,11 +60,11 @@ def create_pipeline(**_: object) -> Pipeline:
         ),
         node(
             nodes.align_atlas,
-            ["template", "gridded", "folders", "params:atlas", "params:run"],
+            ["template", "gridded", "folders", "params:atlas", *how],
             "atlases",
             name="align_atlas",
         ),
-        node(nodes.segment_tissues, ["gridded", "folders", "params:tissues", "params:run"], "tissues", name="tissues"),
+        node(nodes.segment_tissues, ["gridded", "folders", "params:tissues", *how], "tissues", name="tissues"),
     ]
     stores = {name: name for name in STORES}
     checks = [
@@ -80,18 +82,44 @@ def create_pipeline(**_: object) -> Pipeline:
             name="score_truth",
         ),
         node(
-            quality.qc_page,
+            quality_stages.measure_quality,
             {
                 "cohort": "cohort",
-                "quarantine": "quarantine",
+                "folders": "folders",
                 **stores,
-                "cohort_options": "params:cohort",
+                "reference": "params:reference",
+                "run_options": "params:run",
+            },
+            "quality",
+            name="measure_quality",
+        ),
+        node(
+            quality_stages.draw_strips,
+            {
+                "cohort": "cohort",
+                "folders": "folders",
+                **stores,
                 "sequences": "params:sequences",
                 "reference": "params:reference",
                 "lesion_classes": "params:lesion_classes",
                 "run_options": "params:run",
             },
-            ["qc_measures", "qc_page", "qc_summary"],
+            "strips",
+            name="draw_strips",
+        ),
+        node(
+            quality.qc_page,
+            {
+                "cohort": "cohort",
+                "quarantine": "quarantine",
+                **stores,
+                "quality": "quality",
+                "strips": "strips",
+                "cohort_options": "params:cohort",
+                "lesion_classes": "params:lesion_classes",
+                "options": "params:quality",
+            },
+            ["qc_measures", "qc_flags", "qc_page", "qc_summary", "qc_strips"],
             name="qc_page",
         ),
     ]

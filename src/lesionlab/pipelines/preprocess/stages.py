@@ -5,7 +5,7 @@ Each function takes one picklable job, so that a worker process can run it, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,11 @@ from lesionlab.data.layout import LesionLayout
 from lesionlab.data.lesions import read_lesion
 from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.data.workers import run_parallel
-from lesionlab.imaging.atlas import AtlasOptions, align_template, build_template
+from lesionlab.imaging.atlas import AtlasOptions, align_template, load_template
 from lesionlab.imaging.bias import BiasOptions, correct_study
 from lesionlab.imaging.brain import BrainOptions, apply_mask, extract_brain
 from lesionlab.imaging.grid import GridOptions, labels_to_grid, make_grid
+from lesionlab.imaging.group_template import build_template
 from lesionlab.imaging.intensity_map import IntensityMap
 from lesionlab.imaging.landmarks import Landmarks, LandmarkSet, landmarks_file, read_landmarks
 from lesionlab.imaging.nifti import read_volume
@@ -30,7 +31,9 @@ from lesionlab.imaging.raw_to_grid import image_on_grid
 from lesionlab.imaging.registration import CoregisterOptions, coregister
 from lesionlab.imaging.standardize import StandardizeOptions, fit_landmarks, standardize
 from lesionlab.imaging.tissue import TissueOptions, segment_tissues
+from lesionlab.imaging.transforms import itk_transform_bytes
 from lesionlab.imaging.volume import Volume
+from lesionlab.imaging.warped_study import Member
 
 BRAIN, LESION, FIELD = "brain", "lesion", "field_"
 MASKS = (BRAIN, LESION)
@@ -38,6 +41,7 @@ MASKS = (BRAIN, LESION)
 #: The one entry of the stages that make something for all studies together.
 TEMPLATE, STANDARD = "template", "standard"
 LANDMARKS = "landmarks.json"
+TRANSFORM = ".mat"  # after a sequence's name: for antsApplyTransforms, from that sequence to the reference's grid
 
 Options = TypeVar("Options")
 
@@ -121,8 +125,10 @@ def coregister_study(scans: Scans) -> StudyResult:
     done = coregister(
         volumes, scans.reference, scans.drawn_lesion(), scans.lesion_on, scans.options, scans.given_brain()
     )
+    volumes = {**done.volumes, **_present(done.lesion, done.brain)}
     transforms = {name: matrix.tolist() for name, matrix in done.transforms.items()}
-    return StudyResult({**done.volumes, **_present(done.lesion, done.brain)}, done.qc, {"transforms": transforms})
+    files = {f"{name}{TRANSFORM}": itk_transform_bytes(matrix) for name, matrix in done.transforms.items()}
+    return StudyResult(volumes, done.qc, {"transforms": transforms}, files)
 
 
 def _present(lesion: Volume | None, brain: Volume | None) -> dict[str, Volume]:
@@ -241,25 +247,52 @@ def grid_study(job: GridJob) -> StudyResult:
 
 @dataclass(frozen=True)
 class TemplateJob:
-    """The training studies an atlas is made of."""
+    """The training studies an atlas is made of; the studies themselves stay in their files until they are worked on.
+
+    Attributes:
+        source: the stage before.
+        studies: of the training split.
+        options: see :class:`AtlasOptions`.
+        engine: what the registrations of a round are spread over.
+        folder: for files on the way, where every worker sees it; null: a temporary one of this machine.
+    """
 
     source: SubjectStore
     studies: Sequence[str]
     options: AtlasOptions
-    workers: int
+    engine: Engine
+    folder: Path | None = None
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The studies, in the order in which they are averaged."""
+        return self.studies
+
+    def load(self, name: str) -> Member:
+        """Read one study."""
+        job = Job(self.source, name, self.options)
+        return Member(job.images(), job.masks().get(LESION))
+
+    def each(self, work: Callable[[Any], Any], tasks: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Spread work over the engine."""
+        return run_parallel(work, tasks, self.engine)
 
 
 def template_study(job: TemplateJob) -> StudyResult:
-    """The group template of all sequences, of training studies alone."""
+    """The group template of all sequences: of training studies alone, or an earlier run's, by option."""
     if not job.options.enabled:
         return StudyResult()
-    images = [sequences(job.source, study) for study in job.studies]
-    template = build_template(images, job.options, job.workers)
+    if job.options.template is not None:
+        return StudyResult(load_template(job.options.template, sequence_names(job.source, job.studies[0])))
+    template = build_template(job, job.options, each=job.each, folder=job.folder)
     return StudyResult(template.volumes, template.qc, {"studies": list(job.studies)})
 
 
 def atlas_study(job: Job[AtlasOptions]) -> StudyResult:
-    """The template brought to the study's position and size."""
+    """The template brought to the study's position and size.
+
+    The study's lesion mask is not looked at: a new patient has none, and the atlas is to lie there as it lies here.
+    """
     template = sequences(job.extra["template"], TEMPLATE)
     if not template:
         return StudyResult()
@@ -271,5 +304,6 @@ def tissue_study(job: Job[TissueOptions]) -> StudyResult:
     """Probabilities of CSF, GM and WM."""
     if not job.options.enabled:
         return StudyResult()
-    result = segment_tissues(job.images(), job.masks()[BRAIN], job.options)
+    masks = job.masks()
+    result = segment_tissues(job.images(), masks[BRAIN], job.options, masks.get(LESION))
     return StudyResult(result.maps, result.qc)
