@@ -43,17 +43,24 @@ class Done(NamedTuple):
     peak: int
 
 
+class _TakenOver(RuntimeError):
+    """The run this worker computes for is over, and another one is at work."""
+
+
 def process_study(work: Callable[[Any], StudyResult], task: StudyTask) -> Done:
     """Compute and write one study; whatever it raises becomes the reason."""
     reset_peak()
     try:
         _require_store(task)
+        _require_present(task)
         require_memory(task.inputs, task.memory_gb)
         result = work(task.inputs)
         place = task.root / task.study
         gate = _through_gate(task)
         with writing(place, task.sources.key, about=task.sources.about(), commit=gate, tidy=False) as aside:
             write_result(result, aside)
+    except _TakenOver as error:  # the store is another run's now: not even a log is to be left there
+        return Done(str(error), peak_bytes())
     except Exception as error:  # whatever a study's data do to the code, the other studies go on
         write_log(task.root, task.study, traceback.format_exc())
         return Done(_reason(error, task.root), peak_bytes())
@@ -92,9 +99,13 @@ def _gate(root: Path) -> Iterator[None]:
 @contextmanager
 def _through_gate(task: StudyTask) -> Iterator[None]:
     with _gate(task.root):
-        if (task.root / RUNS / _PRESENT).read_text(encoding="utf-8") != task.run:
-            raise RuntimeError("another run has taken over this store meanwhile; the result is dropped")
+        _require_present(task)
         yield
+
+
+def _require_present(task: StudyTask) -> None:
+    if (task.root / RUNS / _PRESENT).read_text(encoding="utf-8") != task.run:
+        raise _TakenOver("another run has taken over this store meanwhile; the result is dropped")
 
 
 def _require_store(task: StudyTask) -> None:
