@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lesionlab.data.facts import LESION_MASK, MASKS
+from lesionlab.data.facts import LESION_MASK, MASKS, ODDITIES_APART
 
 COLUMNS = ["study", "sequence", "file", "oddity"]
 
@@ -52,7 +52,7 @@ def _row(row: Any, oddity: str) -> _Found:
 
 def _said_by_headers(scans: pd.DataFrame) -> Iterator[_Found]:
     for row in _rows(scans[scans["oddities"] != ""]):
-        for oddity in str(row.oddities).split("; "):
+        for oddity in str(row.oddities).split(ODDITIES_APART):
             yield _row(row, oddity)
 
 
