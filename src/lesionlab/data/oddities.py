@@ -12,7 +12,7 @@ from lesionlab.data.facts import LESION_MASK, MASKS, ODDITIES_APART
 COLUMNS = ["study", "sequence", "file", "oddity"]
 
 _FEWEST = 5  # scans: among fewer, no form is the usual one
-_USUAL = 0.6  # the share of a sequence's scans from which a form is the usual one
+_USUAL = 0.8  # the share of a sequence's scans from which a form is the usual one
 _PARTIAL_MM = 100.0  # a head is longer than this along every axis
 _COARSE_MM = 10.0  # no slice is thicker
 _APART = 100.0  # times the median of the sequence: another unit or a stray voxel
