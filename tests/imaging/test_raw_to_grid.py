@@ -93,5 +93,6 @@ def test_what_lies_around_the_brain_of_a_whole_head_is_used():
     brain[5:15, 5:17, 2:10] = 1
     noise = np.random.default_rng(0).uniform(0, 1, SHAPE).astype(np.float32)
     head = Volume(10 + 10 * brain.astype(np.float32) + noise, at(0, 0, 0))
-    result = moved(head, at(0, 0, 0), at(1, 0, 0), brain=brain).data
-    assert result[14, 10, 5] == pytest.approx(head.data[14:16, 10, 5].mean(), abs=1e-4)
+    result = moved(head, at(0, 0, 0), at(0.8, 0, 0), brain=brain).data
+    due = 0.6 * head.data[14, 10, 5] + 0.4 * head.data[15, 10, 5]  # 0.8 mm of the 2 mm between them
+    assert result[14, 10, 5] == pytest.approx(due, abs=1e-4)

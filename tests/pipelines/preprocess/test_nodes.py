@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from lesionlab.data.limits import QCOptions
+from lesionlab.data.stage import StageError
 from lesionlab.errors import InputError
 from lesionlab.imaging.atlas import AtlasOptions
+from lesionlab.imaging.nifti import write_volume
 from lesionlab.imaging.standardize import StandardizeOptions
 from lesionlab.imaging.tissue import TissueOptions
+from lesionlab.imaging.volume import Volume
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.preprocess import nodes
 
 ONE = RunOptions(workers=1)
+LENIENT = QCOptions()
 COHORT = pd.DataFrame(
     {
         "study": ["a", "a", "b", "c", "d"],  # a row per sequence, which one study has two of
@@ -40,8 +47,13 @@ def skewed(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {**arrays, "T1w": arrays["T1w"] ** 4}
 
 
+def brought_to_scale(store, folders, options, cohort=COHORT):
+    learnt = nodes.learn_landmarks(store, cohort, folders, options, ONE)
+    return nodes.standardize(store, learnt, folders, options, LENIENT, ONE)
+
+
 def standardized(store, folders, rule="nyul"):
-    made = nodes.standardize(store, COHORT, folders, StandardizeOptions(rule=rule), ONE)
+    made = brought_to_scale(store, folders, StandardizeOptions(rule=rule))
     return {study: made.volume(study, "T1w").data for study in made.studies()}
 
 
@@ -78,27 +90,27 @@ def test_a_rule_that_learns_nothing_needs_no_training_subjects_values(new_store,
 
 
 def test_bias_fields_are_not_handed_on(new_store, folders, heads):
-    made = nodes.standardize(new_store("bias", heads), COHORT, folders(), StandardizeOptions(), ONE)
+    made = brought_to_scale(new_store("bias", heads), folders(), StandardizeOptions())
     assert made.names("a") == ["T1w", "brain"]
     assert made.root == folders().results / "03_primary" / "standardize"
 
 
 def test_another_training_study_is_another_scale_for_all(new_store, folders, heads):
     store, at = new_store("bias", heads), folders()
-    nodes.standardize(store, COHORT, at, StandardizeOptions(), ONE)
+    brought_to_scale(store, at, StandardizeOptions())
     file = at.stage("standardize") / "d" / "T1w.nii.gz"
     first = file.stat().st_mtime_ns
-    nodes.standardize(store, COHORT, at, StandardizeOptions(), ONE)
+    brought_to_scale(store, at, StandardizeOptions())
     assert file.stat().st_mtime_ns == first
-    nodes.standardize(store, COHORT.replace({"split": {"validation": "train"}}), at, StandardizeOptions(), ONE)
+    brought_to_scale(store, at, StandardizeOptions(), COHORT.replace({"split": {"validation": "train"}}))
     assert file.stat().st_mtime_ns != first
 
 
 def test_stages_that_are_off_leave_whole_stores_without_volumes(new_store, folders, heads):
     grid, at = new_store("grid", heads), folders()
     template = nodes.build_atlas(grid, COHORT, at, AtlasOptions(enabled=False), ONE)
-    atlases = nodes.align_atlas(template, grid, at, AtlasOptions(enabled=False), ONE)
-    tissues = nodes.segment_tissues(grid, at, TissueOptions(enabled=False), ONE)
+    atlases = nodes.align_atlas(template, grid, at, AtlasOptions(enabled=False), LENIENT, ONE)
+    tissues = nodes.segment_tissues(grid, at, TissueOptions(enabled=False), LENIENT, ONE)
     assert template.complete() and template.names("template") == []
     for store in (atlases, tissues):
         assert store.complete() and store.studies() == ["a", "b", "c", "d"]
@@ -108,4 +120,42 @@ def test_stages_that_are_off_leave_whole_stores_without_volumes(new_store, folde
 def test_no_training_study_is_left(new_store, folders, heads):
     cohort = COHORT.assign(split="test")  # as good as where all training studies failed
     with pytest.raises(InputError, match=r"no training study is left.*none of them in bias"):
-        nodes.standardize(new_store("bias", heads), cohort, folders(), StandardizeOptions(), ONE)
+        nodes.learn_landmarks(new_store("bias", heads), cohort, folders(), StandardizeOptions(), ONE)
+
+
+def test_an_earlier_runs_landmarks_are_kept_whoever_trains(new_store, folders, heads):
+    store, first = new_store("bias", heads), folders("first")
+    plain = brought_to_scale(store, first, StandardizeOptions()).volume("d", "T1w").data
+    kept = first.stage("landmarks") / "standard" / "landmarks.json"
+    frozen, at = StandardizeOptions(landmarks=str(kept)), folders("second")
+    others = new_store("others", heads | {"b": skewed(heads["b"])})
+    nobody = COHORT.assign(split="test")
+    np.testing.assert_array_equal(brought_to_scale(others, at, frozen, nobody).volume("d", "T1w").data, plain)
+    assert (at.stage("landmarks") / "standard" / "landmarks.json").read_bytes() == kept.read_bytes()
+
+
+def test_the_landmarks_file_names_the_training_studies(new_store, folders, heads):
+    at = folders()
+    brought_to_scale(new_store("bias", heads), at, StandardizeOptions())
+    told = json.loads((at.stage("landmarks") / "standard" / "landmarks.json").read_text())
+    assert told["studies"] == ["a", "b"] and told["sequences"]["T1w"]["studies"] == 2
+
+
+def test_an_earlier_runs_template_is_taken_as_it_is(new_store, folders, heads, tmp_path):
+    grid = new_store("grid", heads)
+    write_volume(Volume(heads["a"]["T1w"], np.eye(4)), tmp_path / "earlier" / "T1w.nii.gz")
+    options = AtlasOptions(template=tmp_path / "earlier")
+    made = nodes.build_atlas(grid, COHORT.assign(split="test"), folders(), options, ONE)
+    np.testing.assert_array_equal(made.volume("template", "T1w").data, heads["a"]["T1w"])
+
+
+def test_a_study_whose_measures_break_a_limit_is_held_back(new_store, folders, heads):
+    limits = QCOptions.model_validate(
+        {"limits": {"standardize": {"T1w_clipped_fraction": {"max": -1, "action": "quarantine"}}}}
+    )
+    store, at = new_store("bias", heads), folders()
+    learnt = nodes.learn_landmarks(store, COHORT, at, StandardizeOptions(), ONE)
+    with pytest.raises(StageError, match="T1w_clipped_fraction is .* allowed is at most -1"):
+        nodes.standardize(store, learnt, at, StandardizeOptions(), limits, ONE)
+    again = nodes.standardize(store, learnt, at, StandardizeOptions(), LENIENT, ONE)  # nothing is computed anew
+    assert again.studies() == ["a", "b", "c", "d"]

@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lesionlab.data.engine import Engine
 from lesionlab.data.layout import LesionLayout
 from lesionlab.imaging.brain import BrainOptions
 from lesionlab.imaging.grid import GridOptions
 from lesionlab.imaging.nifti import write_volume
 from lesionlab.imaging.registration import CoregisterOptions
-from lesionlab.imaging.standardize import StandardizeOptions, fit_landmarks
+from lesionlab.imaging.standardize import StandardizeOptions
+from lesionlab.imaging.transforms import matrix_from_itk_bytes
 from lesionlab.imaging.volume import Volume
 from lesionlab.pipelines.preprocess import stages
 from lesionlab.pipelines.preprocess.stages import Job
@@ -75,20 +77,47 @@ def test_the_brain_is_cut_out(new_store):
 
 
 @pytest.mark.parametrize(("rule", "background"), [("nyul", 0), ("p99_5", 0), ("zscore_third", -1)])
-def test_on_the_grid_the_background_is_what_it_was(new_store, rule, background):
-    brain = np.zeros((8, 8, 4), np.uint8)
-    brain[2:6, 2:6] = 1
-    image = np.random.default_rng(0).uniform(1, 2, brain.shape).astype(np.float32) * brain
-    unbiased = new_store("bias", {"a": {"T1w": image, "brain": brain}})
+def test_from_raw_scan_to_grid(rows, new_store, tmp_path, rule, background):
+    """What the stages found out is applied to the raw scan at the end; the background is what the rule says."""
+    scans = stages.Scans(rows, "T1w", LESION, CLASSES, OFF)
+    done = stages.coregister_study(scans)
+    coregistered = store_of(new_store, "coregister", done)
+    found = stages.brain_study(Job(coregistered, "a", BrainOptions(backend="given", plausible_ml=(0.0, 99.0))))
+    field = {f"field_{name}": np.full((8, 8, 4), np.log(2), np.float32) for name in scans.paths}
+    kept = {name: one.data for name, one in found.volumes.items()} | field
+    halved = {name: data / 2 if name in scans.paths else data for name, data in kept.items()}  # as bias leaves them
+    unbiased = new_store("bias", {"a": halved})
+    learnt = stages.landmarks_study(stages.LandmarksJob(unbiased, ["a"], StandardizeOptions(rule=rule), Engine(1)))
+    landmarks = store_of(new_store, "landmarks", learnt, "standard")
     options = StandardizeOptions(rule=rule)
-    marks = {"T1w": fit_landmarks([(volume(image), volume(brain))], options)}
-    done = stages.standardize_study(Job(unbiased, "a", options, {"landmarks": marks}))
-    store = new_store("standardize", {"a": {name: one.data for name, one in done.volumes.items()}})
-    moved = stages.grid_study(Job(store, "a", GridOptions(in_plane_mm=1.5, size=(16, 16)))).volumes
-    outside = moved["brain"].data == 0
-    assert outside.any() and (moved["T1w"].data[outside] == background).all()
-    assert (moved["T1w"].data[~outside] != background).mean() > 0.95
-    assert moved["T1w"].spacing == pytest.approx((1.5, 1.5, 5.0))
+    scaled = stages.standardize_study(Job(unbiased, "a", options, {"landmarks": landmarks}))
+    standard = store_of(new_store, "standardize", scaled)
+    grid = GridOptions(in_plane_mm=2.0, size=(8, 8))
+    on_grid = stages.grid_study(stages.GridJob(scans, "a", coregistered, unbiased, standard, grid)).volumes
+    outside = on_grid["brain"].data == 0
+    assert outside.any() and (on_grid["T1w"].data[outside] == background).all()
+    assert (on_grid["T1w"].data[~outside] != background).mean() > 0.95
+    # The grid's voxels are the scan's, so nothing is lost to interpolation.
+    np.testing.assert_allclose(
+        np.sort(on_grid["T1w"].data[~outside]), np.sort(scaled.volumes["T1w"].data[kept["brain"] > 0]), atol=1e-4
+    )
+    assert on_grid["lesion"].data.max() == 3
+
+
+def store_of(new_store, name, result, study="a"):
+    made = new_store(
+        name,
+        {study: {each: volume.data for each, volume in result.volumes.items()}},
+        records={study: dict(result.record)},
+    )
+    for file, content in result.files.items():
+        (made.root / study / file).write_bytes(content)
+    return made
+
+
+def test_transforms_lie_beside_the_volumes_for_ants(rows):
+    done = stages.coregister_study(stages.Scans(rows, "T1w", LESION, CLASSES, OFF))
+    np.testing.assert_allclose(matrix_from_itk_bytes(done.files["FLAIR.mat"]), np.eye(4), atol=1e-12)
 
 
 def test_masks_and_fields_are_no_sequences(new_store):

@@ -76,16 +76,14 @@ def learn_landmarks(
     source: SubjectStore, cohort: pd.DataFrame, folders: Folders, options: StandardizeOptions, run_options: RunOptions
 ) -> SubjectStore:
     """The standard intensity scale: learnt from the training split, or taken from an earlier run."""
-    training = training_studies(source, cohort)
+    learns = options.rule == "nyul" and options.landmarks is None
+    training = training_studies(source, cohort) if learns else []
+    job = stages.LandmarksJob(source, training, options, run_options.engine)
+    science: Science = [standardizing.fit_landmarks]
+    root, key = folders.stage("landmarks"), _key(source, training)
     if options.landmarks is not None:
         key = file_fingerprint(options.landmarks)
-    else:
-        key = _key(source, training) if options.rule == "nyul" else options.rule
-    job = stages.LandmarksJob(source, training, options, run_options.engine)
-    science = [standardizing.fit_landmarks, standardizing.StandardizeOptions]
-    return _run_once(
-        folders.stage("landmarks"), stages.STANDARD, job, stages.landmarks_study, science, key, run_options
-    )
+    return _run_once(root, stages.STANDARD, job, stages.landmarks_study, science, key, run_options)
 
 
 def standardize(
@@ -131,12 +129,13 @@ def to_grid(
 def build_atlas(
     source: SubjectStore, cohort: pd.DataFrame, folders: Folders, options: AtlasOptions, run_options: RunOptions
 ) -> SubjectStore:
-    """The group template of the training studies."""
-    training = training_studies(source, cohort)
+    """The group template of the training studies, or one of an earlier run."""
+    learns = options.enabled and options.template is None
+    studies = training_studies(source, cohort) if learns else source.studies()
     folder = folders.results if run_options.scheduler else None
-    job = stages.TemplateJob(source, training, options, run_options.engine, folder)
-    science = [group_template.build_template, atlas.load_template]
-    key = _key(source, training) if options.template is None else ""
+    job = stages.TemplateJob(source, studies, options, run_options.engine, folder)
+    science: Science = [group_template.build_template, atlas.load_template]
+    key = _key(source, studies if learns else [])
     return _run_once(folders.stage("template"), stages.TEMPLATE, job, stages.template_study, science, key, run_options)
 
 
