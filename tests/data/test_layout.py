@@ -67,7 +67,7 @@ def test_classes_of_the_codes_must_be_configured() -> None:
 
 def test_built_in_layouts_can_be_read() -> None:
     layouts = yaml.safe_load(CONF.read_text(encoding="utf-8"))["layouts"]
-    assert set(layouts) == {"phantom", "brats2015", "ms_raw"}
+    assert {"phantom", "brats2015", "brats2023", "bids", "msd", "dicom", "csv"} <= set(layouts)
     for name in layouts:
         find_layout(layouts, name)
     assert find_layout(layouts, "ms_raw").lesion is None

@@ -1,4 +1,4 @@
-"""Real scans by built-in layouts, and by layouts of a user's own, without code."""
+"""Real scans by built-in layouts."""
 
 from __future__ import annotations
 
@@ -16,28 +16,6 @@ REPOSITORY = Path(__file__).parents[2]
 SCANS = Path(os.environ.get("LESIONLAB_REAL_SCANS", REPOSITORY.parent / "shared" / "data"))
 BUILT_IN = yaml.safe_load((REPOSITORY / "conf/base/parameters_layouts.yml").read_text(encoding="utf-8"))["layouts"]
 
-USERS = yaml.safe_load("""
-tcga_lgg:
-  study: "{subject:TCGA-*}"
-  sequences:
-    T1w: "{subject}/{subject}_t1.nii.gz"
-    T1ce: "{subject}/{subject}_t1ce.nii.gz"
-    T2w: "{subject}/{subject}_t2.nii.gz"
-    FLAIR: "{subject}/{subject}_flair.nii.gz"
-  lesion:
-    file: "{subject}/{subject}_seg.nii.gz"
-    drawn_on: FLAIR
-    codes: {1: cavity, 2: edema, 4: tumor}
-ms_mni:
-  study: "{subject}/*.nii.gz"
-  sequences:
-    T1w: "{subject}/T1W.nii.gz"
-    T1ce: "{subject}/T1WKS.nii.gz"
-    T2w: "{subject}/T2W.nii.gz"
-    FLAIR: ["{subject}/flair.nii.gz", "{subject}/FLAIR.nii.gz"]
-  lesion: {file: "{subject}/consensus_*.nii.gz", drawn_on: FLAIR, codes: {1: lesion}}
-""")
-
 pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(
@@ -47,7 +25,7 @@ pytestmark = [
 
 
 def read(name: str, sequences: list[str], classes: list[str], require_lesions: bool = True) -> CheckedCohort:
-    layout = find_layout(BUILT_IN | USERS, name)
+    layout = find_layout(BUILT_IN, name)
     return read_cohort(
         SCANS / name, layout, sequences, classes, CheckOptions(require_lesions=require_lesions, workers=2)
     )
@@ -79,14 +57,14 @@ def test_ms_raw_lacks_one_t2w() -> None:
     assert "subject patient20" in quarantine["reason"].iloc[0] and "study2_T2W" in quarantine["reason"].iloc[0]
 
 
-def test_tcga_lgg_by_a_layout_of_ones_own() -> None:
+def test_tcga_lgg() -> None:
     result = read("tcga_lgg", ["T1w", "T1ce", "T2w", "FLAIR"], ["edema", "cavity", "tumor"])
     assert list(result.table["study"].unique()) == ["TCGA-FG-6692"]
     assert result.quarantine.empty
     assert (result.lesions["ml"] > 0).sum() >= 2
 
 
-def test_ms_mni_by_a_layout_of_ones_own() -> None:
+def test_ms_mni() -> None:
     result = read("ms_mni", ["T1w", "T1ce", "T2w", "FLAIR"], ["lesion"])
     assert list(result.table["study"].unique()) == ["patient07", "patient26"]
     assert result.quarantine.empty

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lesionlab.data.cohort import cohort_table
@@ -124,6 +125,81 @@ def test_an_empty_training_split(test: float, validation: float) -> None:
         InputError, match=r"training split is empty.*4 subjects.*3 subjects together at most.*lower `test`"
     ):
         split_subjects(table([1.0] * 4), SplitOptions(test=test, validation=validation))
+
+
+def record(tmp_path: Path, result: pd.DataFrame) -> str:
+    path = tmp_path / "split.csv"
+    split_record(result).to_csv(path, index=False)
+    return str(path)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=cases(), more=st.lists(st.floats(0, 200), min_size=1, max_size=10), new=st.sampled_from(["train", "draw"]))
+def test_new_patients_change_nobody_elses_split(
+    tmp_path: Path, case: tuple[pd.DataFrame, SplitOptions], more: list[float], new: str
+) -> None:
+    cohort, options = case
+    before = split_subjects(cohort, options)
+    other = options.model_copy(update={"keep": record(tmp_path, before), "new": new, "seed": options.seed + 1})
+    added = table(more).assign(subject=lambda rows: "new" + rows["subject"], study=lambda rows: "new" + rows["study"])
+    after = split_subjects(pd.concat([added, cohort], ignore_index=True), other)
+    old = after[~after["subject"].str.startswith("new")]
+    assert dict(zip(old["subject"], old["split"], strict=True)) == dict(
+        zip(before["subject"], before["split"], strict=True)
+    )
+    if new == "train":
+        assert set(after.loc[after["subject"].str.startswith("new"), "split"]) == {"train"}
+
+
+def test_new_patients_are_drawn_up_to_the_sizes_asked_for(tmp_path: Path) -> None:
+    cohort = table(list(np.arange(20.0)))
+    first = split_subjects(cohort.iloc[:10], SplitOptions(test=0.2, validation=0.1))  # 2 and 1 of 10
+    options = SplitOptions(test=0.2, validation=0.1, keep=record(tmp_path, first), new="draw")
+    found = splits(split_subjects(cohort, options))  # 4 and 2 of 20
+    assert (len(found["test"]), len(found["validation"])) == (4, 2)
+    assert splits(first)["test"] < found["test"] and splits(first)["validation"] < found["validation"]
+
+
+def test_patients_who_left_are_forgotten_and_none_is_drawn_in_their_place(tmp_path: Path) -> None:
+    cohort = table(list(np.arange(10.0)))
+    first = split_subjects(cohort, SplitOptions(test=3, validation=2))
+    left = first[first["split"] != "test"].assign(split="")
+    found = splits(split_subjects(left, SplitOptions(test=3, validation=2, keep=record(tmp_path, first))))
+    assert found["test"] == set() and found["validation"] == splits(first)["validation"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("subject,split\np00,tset\n", "no split.*'tset'.*did you mean 'test'"),
+        ("subject,split\np00,\n", "no split"),
+        ("subject,split\np00,test\np00,train\n", "in two splits.*p00"),
+        ("name,split\np00,test\n", "lacks the column subject"),
+        ("subject,split\np00,test\np01,test\np02,validation\n", "training split is empty.*splits.keep"),
+        (None, "table cannot be read"),
+    ],
+)
+def test_a_record_that_cannot_be_used(tmp_path: Path, text: str | None, words: str) -> None:
+    path = tmp_path / "split.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=f"(?s){words}"):
+        split_subjects(table([1.0] * 3), SplitOptions(keep=str(path)))
+
+
+def test_a_given_split_and_leave_one_out_contradict_each_other(tmp_path: Path) -> None:
+    cohort = table([1.0] * 4)
+    path = record(tmp_path, split_subjects(cohort, SplitOptions(test=1, validation=0)))
+    with pytest.raises(InputError, match="leave_one_out has no room.*splits.keep"):
+        split_subjects(cohort, SplitOptions(protocol="leave_one_out", validation=0, keep=path))
+
+
+def test_a_record_wins_over_the_cohorts_own_split(tmp_path: Path) -> None:
+    cohort = table([1.0] * 4).assign(split=["train", "test", "test", ""])
+    path = tmp_path / "split.csv"
+    path.write_text("subject,split\np01,validation\n")
+    result = split_subjects(cohort, SplitOptions(test=1, validation=0, keep=str(path)))
+    assert list(result["split"]) == ["train", "validation", "test", "train"]
 
 
 def test_the_record_has_one_row_per_subject() -> None:

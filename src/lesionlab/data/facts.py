@@ -19,9 +19,11 @@ from lesionlab.imaging.nifti import check_voxels
 
 LESION_MASK, BRAIN_MASK = "lesion mask", "brain mask"
 MASKS = (LESION_MASK, BRAIN_MASK)
+ODDITIES_APART = " | "
 
 #: One row per file that could be read. ``sequence`` is "lesion mask" or "brain mask" for a mask; ``codes`` is "" for a
-#: scan, else ``code:ml`` of every code but 0; ``oddities`` are sentences, joined by "; ".
+#: scan, else ``code:ml`` of every code but 0; ``oddities`` are
+#: sentences with ``ODDITIES_APART`` between them.
 ScanSchema = pa.DataFrameSchema(
     {
         **{name: pa.Column(str) for name in ("study", "subject", "visit", "sequence", "file", "grid", "spacing_mm")},
@@ -96,7 +98,7 @@ def _grid_facts(header: ScanHeader) -> dict[str, Any]:
         "dtype": header.dtype + (" scaled" if header.scaled else ""),
         "codes": "",
         "checksum": "",
-        "oddities": "; ".join(header.oddities),
+        "oddities": ODDITIES_APART.join(header.oddities),
     }
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from lesionlab.data.facts import LESION_MASK, MASKS
+from lesionlab.data.facts import LESION_MASK, MASKS, ODDITIES_APART
 
 COLUMNS = ["study", "sequence", "file", "oddity"]
 
 _FEWEST = 5  # scans: among fewer, no form is the usual one
-_USUAL = 0.6  # the share of a sequence's scans from which a form is the usual one
+_USUAL = 0.8  # the share of a sequence's scans from which a form is the usual one
 _PARTIAL_MM = 100.0  # a head is longer than this along every axis
 _COARSE_MM = 10.0  # no slice is thicker
 _APART = 100.0  # times the median of the sequence: another unit or a stray voxel
@@ -52,7 +52,7 @@ def _row(row: Any, oddity: str) -> _Found:
 
 def _said_by_headers(scans: pd.DataFrame) -> Iterator[_Found]:
     for row in _rows(scans[scans["oddities"] != ""]):
-        for oddity in str(row.oddities).split("; "):
+        for oddity in str(row.oddities).split(ODDITIES_APART):
             yield _row(row, oddity)
 
 
