@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -49,7 +51,7 @@ def render_cohort(
         classes: code in the masks to lesion class.
     """
     kinds = [str(name) for name in presence if name not in _NAMES]
-    counts = presence[presence["subject"] != ""]
+    root = _shared_folder(scans["file"])
     return (
         pages.environment()
         .get_template("cohort.html.j2")
@@ -57,8 +59,8 @@ def render_cohort(
             title=title,
             cohort=cohort,
             studies=len(presence),
-            subjects=int(counts["subject"].nunique()),
-            several=int((counts["subject"].value_counts() > 1).sum()),
+            subjects=int(presence["subject"].nunique()),
+            several=int((presence["subject"].value_counts() > 1).sum()),
             files=len(scans),
             quarantined=quarantine.groupby("study", sort=True)["reason"].agg(list).to_dict(),
             sequences=pages.cells(sequence_summary(scans, presence, kinds)),
@@ -66,9 +68,8 @@ def render_cohort(
             oddities=pages.cells(oddities[["study", "sequence", "oddity"]]),
             odd_studies=int(oddities["study"].nunique()),
             missing=pages.cells(_missing(presence, kinds)),
-            rows=pages.cells(
-                scans[_FILE_COLUMNS].rename(columns={"spacing_mm": "spacing, mm", "oblique_deg": "oblique, °"})
-            ),
+            rows=pages.cells(_files(scans, root)),
+            root=root,
         )
     )
 
@@ -126,6 +127,21 @@ def _forms(values: pd.Series) -> str:
 def _range(own: pd.DataFrame) -> str:
     ends = (own["minimum"].median(), own["maximum"].median())
     return " to ".join(formats.number(value, 0 if abs(value) >= 10 else 2) for value in ends) + " (medians)"
+
+
+def _shared_folder(files: pd.Series) -> str:
+    """The folder below which all files lie, "" where there is none."""
+    folders = {str(Path(file).parent) for file in files}
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:  # none, or relative paths beside absolute ones
+        return ""
+
+
+def _files(scans: pd.DataFrame, root: str) -> pd.DataFrame:
+    """The table of all files as the page shows it, their paths below the folder they share."""
+    shown = scans[_FILE_COLUMNS].assign(file=[file.removeprefix(root).lstrip("/") for file in scans["file"]])
+    return shown.rename(columns={"spacing_mm": "spacing, mm", "oblique_deg": "oblique, °", "codes": "codes: ml"})
 
 
 def _missing(presence: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
