@@ -16,6 +16,7 @@ CATALOG = Path(__file__).parents[1] / "conf" / "base" / "catalog.yml"
 IN_ORDER = [
     "provide_scans",
     "find_studies",
+    "describe_cohort",
     "split",
     "coregister",
     "brain",
@@ -79,7 +80,7 @@ def test_preprocess_runs_from_the_scans_to_the_slices(pipelines):
 
 def test_each_stage_runs_after_the_one_it_reads(pipelines):
     order = [node.name for node in pipelines["cgsamr_augment_eval"].nodes]
-    beside = ("tissues", "score_truth", "qc_page", "score_synthesis", "note_settings")
+    beside = ("describe_cohort", "tissues", "score_truth", "qc_page", "score_synthesis", "note_settings")
     places = [order.index(name) for name in IN_ORDER if name not in beside]
     assert places == sorted(places)
 
@@ -110,6 +111,7 @@ def test_no_two_datasets_share_a_file(catalog):
 def test_what_depends_on_the_split_lies_with_the_fold(catalog):
     shared = {name for name, entry in catalog.items() if "${globals:workspace}" in entry.get("filepath", "")}
     stages = {"scans", "studies", "quarantine", "coregistered", "brains", "unbiased"}
+    stages |= {"cohort_scans", "cohort_presence", "cohort_oddities", "cohort_page"}
     assert {name for name in shared if not name.startswith("pooled_")} == stages
     assert all(
         re.match(r"\$\{globals:(workspace|results)\}/0\d_", e["filepath"]) for e in catalog.values() if "filepath" in e

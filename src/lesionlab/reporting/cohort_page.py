@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -50,7 +51,7 @@ def render_cohort(
         classes: code in the masks to lesion class.
     """
     kinds = [str(name) for name in presence if name not in _NAMES]
-    root = os.path.commonpath([os.path.dirname(file) for file in scans["file"]] or [""])
+    root = _shared_folder(scans["file"])
     return (
         pages.environment()
         .get_template("cohort.html.j2")
@@ -126,6 +127,15 @@ def _forms(values: pd.Series) -> str:
 def _range(own: pd.DataFrame) -> str:
     ends = (own["minimum"].median(), own["maximum"].median())
     return " to ".join(formats.number(value, 0 if abs(value) >= 10 else 2) for value in ends) + " (medians)"
+
+
+def _shared_folder(files: pd.Series) -> str:
+    """The folder below which all files lie, "" where there is none."""
+    folders = {str(Path(file).parent) for file in files}
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:  # none, or relative paths beside absolute ones
+        return ""
 
 
 def _files(scans: pd.DataFrame, root: str) -> pd.DataFrame:

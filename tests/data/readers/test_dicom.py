@@ -207,6 +207,15 @@ def test_a_subject_table_that_names_no_folder(tmp_path, built_in, write_series) 
     assert "Mustermann" not in str(caught.value)
 
 
+def test_a_torn_line_of_the_subject_table_is_not_repeated(tmp_path, built_in, write_series) -> None:
+    write_series(tmp_path / "Mustermann, Erika", voxels())
+    (tmp_path / "who.csv").write_text("folder,subject\nMustermann, Erika,s1\n")
+    layout = find_layout(built_in, "dicom").model_copy(update={"subjects": "who.csv"})
+    with pytest.raises(InputError, match="line 2 of the table has 3 cells") as caught:
+        discover(tmp_path, layout, ["T1w"])
+    assert "Mustermann" not in str(caught.value)
+
+
 def test_masks_are_files_by_templates(tmp_path, write_series, write_image) -> None:
     write_series(tmp_path / "dicom" / "p01", voxels())
     lesion = {"file": "masks/{subject}.nii.gz", "drawn_on": "T1w", "codes": {1: "lesion"}}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from lesionlab.data.layout import Layout
 from lesionlab.data.splits import SplitOptions
@@ -17,8 +18,9 @@ from lesionlab.imaging.nifti import write_volume
 from lesionlab.imaging.phantom import PhantomOptions, make_subject
 from lesionlab.imaging.volume import Volume
 from lesionlab.parameters import CohortOptions, RunOptions
-from lesionlab.pipelines.cohort.nodes import find_studies, provide_scans, split
+from lesionlab.pipelines.cohort.nodes import describe_cohort, find_studies, provide_scans, split
 
+REPOSITORY = Path(__file__).parents[3]
 ONE = RunOptions(workers=1)
 COARSE = PhantomOptions(subjects=1, sequences=("T1w",), work_mm=4.0, in_plane_mm=6.0, slice_mm=10.0)
 FILES = CohortOptions(name="mine", layout="mine", root="/somewhere")
@@ -108,6 +110,29 @@ def test_a_study_that_cannot_be_used_is_quarantined(scans, tmp_path):
     studies, quarantine, *_ = found(scans)
     assert studies["study"].tolist() == ["a", "c"]
     assert quarantine["study"].tolist() == ["b"] and "t1.nii.gz" in quarantine["reason"].item()
+
+
+def test_limits_of_the_cohort_reach_the_check(scans):
+    with pytest.raises(InputError, match=r"(?s)no study.*4 slices, too few"):
+        found(scans, cohort=FILES.model_copy(update={"min_slices": 5}))
+    with pytest.raises(InputError, match=r"(?s)no study.*larger than scans may be"):
+        found(scans, cohort=FILES.model_copy(update={"max_scan_mb": 1e-4}))
+
+
+def test_the_cohort_is_described_after_a_round_through_its_tables(scans, tmp_path):
+    """The catalog keeps the tables as CSV: what the page is made of must survive it, a subject called 007 too."""
+    (tmp_path / "scans" / "b").rename(tmp_path / "scans" / "007")
+    (tmp_path / "scans" / "c" / "t1.nii.gz").write_bytes(b"no scan")
+    _, quarantine, *tables = found(scans)
+    entries = yaml.safe_load((REPOSITORY / "conf/base/catalog.yml").read_text(encoding="utf-8"))
+    read = []
+    for name, table in (("cohort_scans", tables[0]), ("cohort_presence", tables[1]), ("quarantine", quarantine)):
+        table.to_csv(tmp_path / name, index=False)
+        read.append(pd.read_csv(tmp_path / name, **entries[name]["load_args"]))
+    oddities, page = describe_cohort(*read, FILES, {"mine": LAYOUT})
+    assert "007" in page and "1 of 3" not in page and "3 of 3" in page
+    assert page.count("<b>c</b>") == 1  # quarantined
+    assert set(oddities["study"]) == {"007", "a"}  # heads of 20 mm; the scan of c could not be read
 
 
 def test_a_layout_that_does_not_exist(scans):

@@ -57,7 +57,7 @@ def _parse(file: Path) -> pd.DataFrame:
         if any(row) and len(row) != width:
             raise InputError(
                 f"line {number} of the table has {len(row)} cells, the first line has {width}",
-                given=listed(row),
+                given=f"{len(row)} cells",  # not the cells: a subject table holds names of persons
                 allowed=f"{width} cells a line",
                 cure="put names that hold the separator in double quotes",
                 file=file,

@@ -90,7 +90,7 @@ def find_studies(
     return found.table, found.quarantine, found.scans, found.presence
 
 
-def describe(
+def describe_cohort(
     scans: pd.DataFrame,
     presence: pd.DataFrame,
     quarantine: pd.DataFrame,

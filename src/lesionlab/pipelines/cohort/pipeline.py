@@ -22,10 +22,10 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="find_studies",
             ),
             node(
-                nodes.describe,
+                nodes.describe_cohort,
                 ["cohort_scans", "cohort_presence", "quarantine", "params:cohort", "params:layouts"],
                 ["cohort_oddities", "cohort_page"],
-                name="describe",
+                name="describe_cohort",
             ),
             node(nodes.split, ["studies", "params:splits"], ["cohort", "split_record"], name="split"),
         ],
