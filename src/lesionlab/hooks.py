@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
+import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from kedro.pipeline.node import Node
 from pydantic import BaseModel
 
 import lesionlab
+from lesionlab.data.limits import held_back
 from lesionlab.data.splits import SplitOptions
 from lesionlab.errors import InputError
 from lesionlab.imaging.atlas import AtlasOptions
@@ -25,10 +30,26 @@ from lesionlab.pipelines.tracking import mlflow_name
 
 _PARAMETER_LIMIT = 500  # characters MLflow shows of one value
 _CELL = ("method", "protocol", "sequence", "class", "metric")  # what names a line of a result table
-_PAGES = ("report", "qc_page")
+_PAGES = {"report": "report.html", "qc_page": "qc/index.html"}
+_PICTURES = 50  # of the QC page that go with it, the worst studies' first; a large cohort's would be copied every run
 _BATCH = 100  # parameters MLflow takes at once
 
 _log = logging.getLogger(__name__)
+
+
+def qc_medians(measures: pd.DataFrame) -> dict[str, float]:
+    """The median of every quality measure over the studies, those that have one."""
+    medians = measures.groupby(["stage", "measure"], sort=False)["value"].median()
+    named = {f"qc/{stage}/{measure}": float(value) for (stage, measure), value in medians.items()}
+    return {name: value for name, value in named.items() if math.isfinite(value)}
+
+
+def qc_counts(flags: pd.DataFrame) -> dict[str, float]:
+    """How many studies are flagged, and how many of these are held back."""
+    return {"qc/flagged": float(flags["study"].nunique()), "qc/held_back": float(len(held_back(flags)))}
+
+
+_QC_TABLES = {"qc_measures": qc_medians, "qc_flags": qc_counts}
 
 
 class TrackingHooks:
@@ -85,7 +106,13 @@ class TrackingHooks:
             means = {"/".join(row[name] for name in _CELL): row["mean"] for row in data.to_dict("records")}
             mlflow.log_metrics({mlflow_name(name): mean for name, mean in means.items()})
         elif dataset_name in _PAGES:
-            mlflow.log_text(data, f"{dataset_name}.html")
+            mlflow.log_text(data, _PAGES[dataset_name])
+        elif dataset_name in _QC_TABLES:
+            mlflow.log_text(data.to_csv(index=False), f"qc/{dataset_name.removeprefix('qc_')}.csv")
+            mlflow.log_metrics({mlflow_name(name): value for name, value in _QC_TABLES[dataset_name](data).items()})
+        elif dataset_name == "qc_strips":
+            for name in itertools.islice(data, _PICTURES):
+                _log_file(Path(data[name]), name, "qc/strips")
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self) -> None:
@@ -137,15 +164,29 @@ class QuarantineHooks:
         Raises:
             QuarantineError: studies were left out and ``run.allow_failures`` is off.
         """
-        if not any("quarantine" in node.outputs for node in pipeline.nodes):
+        made = {name for node in pipeline.nodes for name in node.outputs}
+        parts = [catalog.load("quarantine")] if "quarantine" in made else []
+        parts += [_held_back(catalog.load("qc_flags"))] if "qc_flags" in made else []
+        if not parts:
             return
-        quarantine = catalog.load("quarantine")
+        quarantine = pd.concat(parts, ignore_index=True)
         for row in quarantine.to_dict("records"):
             _log.warning("left out: %s: %s", row["study"], row["reason"])
         if len(quarantine) and not catalog.load("params:run").allow_failures:
             error = QuarantineError(quarantine)
             close_as_failed(error)
             raise error
+
+
+def _held_back(flags: pd.DataFrame) -> pd.DataFrame:
+    """The studies that quality control leaves out, with the reason: columns ``study, reason``."""
+    rows = flags[flags["action"] == "quarantine"]
+    reasons = [
+        f"{row['stage']}: {row['measure']} is {row['value']:.4g}, allowed {row['allowed']} ({row['why']}; look at "
+        f"{row['look']})"
+        for row in rows.to_dict("records")
+    ]
+    return pd.DataFrame({"study": rows["study"].astype(str), "reason": reasons})
 
 
 class QuarantineError(RuntimeError):
@@ -158,6 +199,12 @@ class QuarantineError(RuntimeError):
             f"all else is done, but {count} {'study was' if count == 1 else 'studies were'} left out:{reasons}\n"
             "Cure: mend what each reason says and run again, or accept it with --params=run.allow_failures=true"
         )
+
+
+def _log_file(path: Path, name: str, folder: str) -> None:
+    """Log a file under another name: MLflow keeps the file's own."""
+    with tempfile.TemporaryDirectory() as aside:
+        mlflow.log_artifact(shutil.copyfile(path, Path(aside) / name), folder)
 
 
 def close_as_failed(error: Exception) -> None:

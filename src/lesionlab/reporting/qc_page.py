@@ -66,8 +66,7 @@ def ranking(studies: Sequence[StudyQC], judged: pd.DataFrame, found: pd.DataFram
     """
     by_study = {str(study): rows for study, rows in found.groupby("study")}
     held = set(held_back(found))
-    calm = judged[judged["z"].abs() < math.inf].assign(side=lambda rows: _bad_side(rows))
-    far = calm.groupby("study")["side"].max().to_dict() if len(calm) else {}
+    far = {study: float(row["side"]) for study, row in furthest(judged).items()}
     rows = []
     for one in studies:
         flagged = by_study.get(one.study)
@@ -79,6 +78,13 @@ def ranking(studies: Sequence[StudyQC], judged: pd.DataFrame, found: pd.DataFram
     table["_place"] = table["verdict"].map(VERDICTS.index)
     table = table.sort_values(["_place", "broken", "z", "study"], ascending=[True, False, False, True], kind="stable")
     return table.drop(columns="_place").reset_index(drop=True)
+
+
+def furthest(judged: pd.DataFrame) -> dict[str, dict[Hashable, Any]]:
+    """Study to the row of its measure that lies furthest out on a bad side, with that distance as ``side``."""
+    calm = judged[judged["z"].abs() < math.inf]
+    rows = calm.assign(side=_bad_side(calm)).sort_values("side", ascending=False, kind="stable")
+    return {str(row["study"]): row for row in rows.drop_duplicates("study").to_dict("records")}
 
 
 def _verdict(study: str, flagged: pd.DataFrame | None, held: set[str]) -> str:
@@ -141,9 +147,10 @@ def render_qc(
     order = ranking(studies, judged, found)
     flagged = {str(study): [_flag(row) for row in rows.to_dict("records")] for study, rows in found.groupby("study")}
     columns, values = _columns(judged, options), _values(judged)
-    by_key = {one.study: one for one in studies}
+    by_key, far = {one.study: one for one in studies}, furthest(judged)
     cards = [
         _card(at, by_key[row["study"]], str(row["verdict"]), flagged, values, columns)
+        | {"far": _far(far.get(row["study"]))}
         for at, row in enumerate(order.to_dict("records"))
     ]
     first = set(_first(order))
@@ -183,6 +190,13 @@ def _card(
         "flags": flagged.get(study.study, []),
         "cells": [_cell(own.get(column["key"]), int(column["decimals"])) for column in columns] if own else [],
     }
+
+
+def _far(row: Mapping[Hashable, Any] | None) -> str:
+    """Which measure lies furthest out, and how far."""
+    if row is None or row["side"] <= 0:
+        return ""
+    return f"{row['stage']}, {str(row['measure']).replace('_', ' ')}, by {row['side']:.1f} standard deviations"
 
 
 def _columns(judged: pd.DataFrame, options: QCOptions) -> list[dict[str, Any]]:

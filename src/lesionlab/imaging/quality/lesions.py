@@ -13,6 +13,7 @@ from lesionlab.imaging.quality.lattice import Lattice
 SHELL_MM = (3.0, 9.0)  # around a lesion, what it is compared with
 REACH_MM = 15.0
 WITHIN = 0.9  # part of the shifted lesion that must lie in the brain
+LEAST = 0.5  # voxels of the brain, below which there is nothing to compare
 _TINY = 1e-6
 
 
@@ -74,8 +75,8 @@ def _at_all_shifts(
             for part, weight in zip((lesion, shell), weights, strict=True)
         ]
         total += (means[0] - means[1]) ** 2
-    inside = (weights[0] >= WITHIN * lesion.sum()) & (weights[1] > _TINY)
-    inside[(reach,) * 3] = weights[0][(reach,) * 3] > _TINY  # where it is, it counts however it lies
+    inside = (weights[0] >= WITHIN * lesion.sum()) & (weights[1] > LEAST)
+    inside[(reach,) * 3] = weights[0][(reach,) * 3] > LEAST  # where it is, it counts however it lies
     return np.where(inside, np.sqrt(total / max(len(images), 1)), 0)
 
 

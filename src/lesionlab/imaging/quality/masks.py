@@ -80,6 +80,7 @@ def rim_profile(image: np.ndarray, mask: Volume, lattice: Lattice) -> list[list[
     inside = mask.data > 0
     outside = ndimage.distance_transform_edt(~inside, sampling=mask.spacing)
     signed = ndimage.distance_transform_edt(inside, sampling=mask.spacing) - outside
+    signed -= np.sign(signed) * min(mask.spacing) / 2  # from the voxels' faces, not their centres
     depth = lattice.sampled(mask.like(signed.astype(np.float32)), fill=-lattice.brain.size)
     shell = np.digitize(depth, SHELLS_MM) - 1
     sector = _sectors(lattice)

@@ -17,7 +17,7 @@ from lesionlab.imaging.quality.profiles import Profile
 from lesionlab.parameters import CohortOptions
 from lesionlab.pipelines.preprocess.quality_stages import OF_STAGE, PROFILES, STRIP, Stores, by_stage
 from lesionlab.reporting.pages import file_name
-from lesionlab.reporting.qc_page import StudyQC, render_qc, summarise
+from lesionlab.reporting.qc_page import StudyQC, ranking, render_qc, summarise
 
 STRIPS_FOLDER = "strips"  # of the page's pictures, beside it
 
@@ -47,7 +47,8 @@ def qc_page(
     }
     studies = list(_studies(cohort, quarantine, stores, pictures))
     page = render_qc(studies, judged, found, options, cohort=cohort_options.name, lesion_classes=lesion_classes)
-    beside = {_picture_name(study): path for study, path in pictures.items()}
+    order = ranking(studies, judged, found)["study"]
+    beside = {_picture_name(study): pictures[study] for study in order if study in pictures}
     return judged[MEASURE_COLUMNS], found, page, asdict(summarise(studies, judged, found)), beside
 
 
