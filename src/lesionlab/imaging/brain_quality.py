@@ -43,7 +43,8 @@ def mask_quality(mask: Volume, scan: Volume) -> dict[str, float]:
     ``brain_ml``; ``brain_fraction`` of the field of view; ``brain_over_head``, volumes, the head being all that is
     brighter than air, filled; ``touches_border``, share of the mask on the field's border, first and last plane aside;
     ``cut_fraction``, the mask's area on a face of the field over its largest area parallel to it, the worst of six
-    faces: near 0 for a whole brain, 1 for half a brain; ``symmetry``, Dice of the mask and its mirror image about the
+    faces: near 0 for a whole brain, towards 1 for half a brain; ``empty_fraction``, share of the mask where the scan is
+    exactly 0, so that nothing was seen there; ``symmetry``, Dice of the mask and its mirror image about the
     best plane through its centre.
     """
     inside = mask.data > 0
@@ -54,6 +55,7 @@ def mask_quality(mask: Volume, scan: Volume) -> dict[str, float]:
         "brain_over_head": voxels / max(int((_head(scan) | inside).sum()), 1),
         "touches_border": float(border(inside).sum() / voxels),
         "cut_fraction": _cut_fraction(inside),
+        "empty_fraction": float((scan.data[inside] == 0).mean()),
         "symmetry": _symmetry(mask),
     }
 

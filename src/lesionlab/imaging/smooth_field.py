@@ -8,7 +8,7 @@ import numpy as np
 from scipy.interpolate import BSpline
 
 _DEGREE = 3
-_SPLINES_PER_WAVE = 2.0  # a spline of half the wave's length carries the wave
+_SPLINES_PER_WAVE = 2.0  # so that shorter waves cannot be had at any price
 _QUADRATURE = 64  # places per axis at which the bending is summed up
 _RIDGE = 1e-9  # of the mean curvature: keeps the system solvable where no sample lies
 
@@ -16,9 +16,9 @@ _RIDGE = 1e-9  # of the mean curvature: keeps the system solvable where no sampl
 class SmoothField:
     """Fields on the box around a mask, as sums of cubic B-splines.
 
-    The price of bending, ``(wavelength / 2 pi)^4`` times the mean squared second derivatives, leaves half of a wave of
-    that length, all of a much longer one and nothing of a much shorter one; ramps cost nothing. So what lies between
-    samples and beyond them is a plain continuation of what they show.
+    The price of bending is ``(wavelength / 2 pi)^4`` times the mean squared second derivatives. Of a wave twice as long
+    as the wavelength it leaves 16/17, of one as long at most a half, of one half as long nothing; ramps cost nothing.
+    So what lies between samples and beyond them is a plain continuation of what they show.
 
     Args:
         mask: ``(X, Y, Z)`` bool, not empty. Beyond its bounding box a field goes on with the value at the box's face.

@@ -40,7 +40,9 @@ class TissueFitOptions(BaseModel):
         description="the first of these starts the classes; none there: the study's first sequence",
     )
     grid_mm: float = Field(8.0, gt=0, description="distance of the voxels looked at; thick axes are kept")
-    wavelength_mm: float = Field(110.0, gt=0, description="of a wave of which half is kept; longer waves are kept more")
+    wavelength_mm: float = Field(
+        110.0, gt=0, description="shorter waves are no bias field; of one twice as long 16/17 is kept"
+    )
     classes: PositiveInt = Field(
         5, ge=2, description="of the mixture: fluid, grey and white matter, and what lies between"
     )
