@@ -147,7 +147,7 @@ def brain_study(job: Job[BrainOptions]) -> StudyResult:
 def bias_study(job: Job[BiasOptions]) -> StudyResult:
     """Every sequence without its bias field, and the logarithm of that field."""
     masks = job.masks()
-    done = correct_study(job.images(), masks[BRAIN], job.options)
+    done = correct_study(job.images(), masks[BRAIN], job.options, masks.get(LESION))
     fields = {f"{FIELD}{name}": field for name, field in done.log_fields.items()}
     return StudyResult({**done.volumes, **fields, **masks}, done.qc)
 
