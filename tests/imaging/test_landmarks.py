@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lesionlab.errors import InputError
-from lesionlab.imaging.landmarks import Landmarks, LandmarkSet, brain_values, read_landmarks, to_ends, write_landmarks
+from lesionlab.imaging.landmarks import Landmarks, LandmarkSet, brain_values, landmarks_file, read_landmarks, to_ends
 from lesionlab.imaging.volume import Volume
 
 KEPT = LandmarkSet(
@@ -16,13 +16,17 @@ KEPT = LandmarkSet(
 )
 
 
+def write(path):
+    path.write_bytes(landmarks_file(KEPT))
+    return path
+
+
 def test_landmarks_survive_their_file_to_the_last_digit(tmp_path):
-    path = write_landmarks(KEPT, tmp_path / "new" / "landmarks.json")
+    path = write(tmp_path / "landmarks.json")
     assert read_landmarks(path) == KEPT.sequences
     assert read_landmarks(path, exclude_lesions=True) == KEPT.sequences
-    first = path.read_bytes()
-    assert write_landmarks(KEPT, path).read_bytes() == first
-    said = json.loads(first)
+    assert landmarks_file(KEPT) == path.read_bytes()
+    said = json.loads(path.read_bytes())
     assert said["version"] == 1 and said["studies"] == ["zoë-02", "a-01"]
     assert said["sequences"]["T1w"]["percentiles"] == [1, 50, 99]
 
@@ -45,7 +49,7 @@ def test_another_file_is_told(tmp_path, text, told):
 def test_a_missing_file_and_another_treatment_of_lesions_are_told(tmp_path):
     with pytest.raises(InputError, match="cannot be read.*No such file"):
         read_landmarks(tmp_path / "none.json")
-    path = write_landmarks(KEPT, tmp_path / "landmarks.json")
+    path = write(tmp_path / "landmarks.json")
     with pytest.raises(InputError, match=r"lesions treated otherwise.*`standardize.exclude_lesions` is False"):
         read_landmarks(path, exclude_lesions=False)
 
