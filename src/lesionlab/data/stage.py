@@ -124,8 +124,8 @@ def run_stage(
             run.look()  # another run may have worked here while this one waited
             run.compute(jobs, work)
     if not run.complete:
-        raise StageError(name, run.failed, len(jobs), root / LOGS)
-    for study, reason in run.failed.items():
+        raise StageError(name, run.left_out, len(jobs), root / LOGS)
+    for study, reason in run.left_out.items():
         _log.warning("%s: %s failed and is left out: %s", name, study, reason)
     return SubjectStore(root)
 
@@ -187,9 +187,15 @@ class _Run:
     @property
     def complete(self) -> bool:
         """Whether every study is there, or failed where that is allowed; never where all failed."""
-        left_out = {**self.failed, **self.held_back} if self.allow_failures else {}
         used = self.finished.keys() - self.held_back.keys()
-        return bool(used) and used | left_out.keys() == self.plan.keys.keys()
+        settled = used | self.left_out.keys() if self.allow_failures else used
+        return bool(used) and settled == self.plan.keys.keys()
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The studies that failed or are held back, and why, in the stage's order."""
+        reasons = {**self.failed, **self.held_back}
+        return {study: reasons[study] for study in self.plan.keys if study in reasons}
 
     def compute(self, jobs: Mapping[str, Any], work: Callable[[Any], StudyResult]) -> None:
         """Do what the plan says."""
@@ -259,7 +265,7 @@ class _Run:
     def _says(self) -> dict[str, Any]:
         """What the manifest says, save for what differs from run to run."""
         used = {s: self.finished[s] for s in self.plan.keys if s in self.finished and s not in self.held_back}
-        lists = {"expected": dict(self.plan.keys), "present": used, "failed": {**self.failed, **self.held_back}}
+        lists = {"expected": dict(self.plan.keys), "present": used, "failed": self.left_out}
         return {**self.facts, "complete": self.complete, **lists, "held_back": list(self.held_back)}
 
     def _write(self, said: dict[str, Any]) -> None:

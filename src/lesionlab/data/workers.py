@@ -66,8 +66,8 @@ def _run_in_processes(
             return_as="generator_unordered",
             batch_size=1,  # one answer per task: a worker that dies takes no finished one with it
             pre_dispatch=workers,
-            initializer=os.environ.update,
-            initargs=(values,),
+            initializer=_begin_worker,
+            initargs=(values, os.getpid()),
         )
         try:
             yield from pool(joblib.delayed(call)(work, name, task, seed) for name, task in tasks.items())
