@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import sys
+import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -75,9 +77,22 @@ def _run_in_processes(
             raise WorkerLost("a worker process died (out of memory, or a crash in native code)") from error
 
 
-_OWN_PROCESS = (
-    2  # joblib computes in the calling process with fewer; ``pre_dispatch`` still limits how many are at work
-)
+#: joblib computes in the calling process with fewer; ``pre_dispatch`` limits how many are at work.
+_OWN_PROCESS = 2
+_LOOK_S = 1.0  # between two looks whether the run still lives
+
+
+def _begin_worker(values: Mapping[str, str], parent: int) -> None:
+    """What a worker process does first."""
+    os.environ.update(values)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it has ended: nobody waits for its results any more."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os._exit(1)
 
 
 @contextmanager
