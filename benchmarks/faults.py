@@ -116,7 +116,8 @@ def digest(path: Path) -> str:
 
 def kill(kind: str, run: subprocess.Popen[bytes], rng: random.Random) -> list[psutil.Process]:
     """Kill what is to be killed, as far as it still lives; returns the workers there were."""
-    workers = [child for child in psutil.Process(run.pid).children() if "loky" in " ".join(child.cmdline())]
+    children = psutil.Process(run.pid).children() if run.poll() is None else []
+    workers = [child for child in children if "loky" in " ".join(child.cmdline())]
     if kind == "worker" and workers:
         rng.choice(workers).kill()
     elif kind == "run":
@@ -145,7 +146,8 @@ def attempt(index: int, folder: Path, old: Path, wanted: dict[str, str]) -> Outc
     half = len({name.split("/")[1] for name in now if ".aside-" in name})
     again = start(folder)
     again.communicate()
-    psutil.wait_procs(workers)  # a worker that outlives its run must not change anything either
+    while any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers):
+        time.sleep(POLL_S)  # a worker that outlives its run must not change anything either
     return Outcome(kind, began, whole, half, again.returncode == 0, content(folder) == wanted)
 
 

@@ -187,14 +187,15 @@ class _Run:
     @property
     def complete(self) -> bool:
         """Whether every study is there, or failed where that is allowed; never where all failed."""
-        allowed = self.left_out.keys() if self.allow_failures else set()
         used = self.finished.keys() - self.held_back.keys()
-        return bool(used) and used | allowed == self.plan.keys.keys()
+        settled = used | self.left_out.keys() if self.allow_failures else used
+        return bool(used) and settled == self.plan.keys.keys()
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Study to reason: those that failed and those the judge holds back."""
-        return {**self.failed, **self.held_back}
+        """The studies that failed or are held back, and why, in the stage's order."""
+        reasons = {**self.failed, **self.held_back}
+        return {study: reasons[study] for study in self.plan.keys if study in reasons}
 
     def compute(self, jobs: Mapping[str, Any], work: Callable[[Any], StudyResult]) -> None:
         """Do what the plan says."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import sys
+import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from typing import Any, TypeVar
 import joblib
 import numpy as np
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from threadpoolctl import threadpool_limits
 
 from lesionlab.data.engine import Engine
 from lesionlab.imaging.ants_bridge import reproducible_environment
@@ -66,8 +69,8 @@ def _run_in_processes(
             return_as="generator_unordered",
             batch_size=1,  # one answer per task: a worker that dies takes no finished one with it
             pre_dispatch=workers,
-            initializer=os.environ.update,
-            initargs=(values,),
+            initializer=_begin_worker,
+            initargs=(values, os.getpid()),
         )
         try:
             yield from pool(joblib.delayed(call)(work, name, task, seed) for name, task in tasks.items())
@@ -75,9 +78,22 @@ def _run_in_processes(
             raise WorkerLost("a worker process died (out of memory, or a crash in native code)") from error
 
 
-_OWN_PROCESS = (
-    2  # joblib computes in the calling process with fewer; ``pre_dispatch`` still limits how many are at work
-)
+#: joblib computes in the calling process with fewer; ``pre_dispatch`` limits how many are at work.
+_OWN_PROCESS = 2
+_LOOK_S = 1.0  # between two looks whether the run still lives
+
+
+def _begin_worker(values: Mapping[str, str], parent: int) -> None:
+    """What a worker process does first."""
+    os.environ.update(values)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it has ended: nobody waits for its results any more."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os._exit(1)
 
 
 @contextmanager
@@ -99,8 +115,23 @@ def environment(seed: int) -> Iterator[dict[str, str]]:
 def call(work: Callable[[Task], Result], name: str, task: Task, seed: int) -> tuple[str, Result]:
     """``(name, work(task))`` with one thread and the task's own random numbers."""
     own_seed = zlib.crc32(f"{seed}/{name}".encode())
-    with environment(seed), _seeded(own_seed), _torch_seeded(own_seed):
+    with environment(seed), threadpool_limits(1), _one_itk_thread(), _seeded(own_seed), _torch_seeded(own_seed):
         return name, work(task)
+
+
+@contextmanager
+def _one_itk_thread() -> Iterator[None]:
+    """Give SimpleITK one thread where it is loaded; where it is loaded later, the environment limits it."""
+    sitk: Any = sys.modules.get("SimpleITK")
+    if sitk is None:
+        yield
+        return
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
 
 
 @contextmanager
