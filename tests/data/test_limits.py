@@ -92,7 +92,14 @@ def test_every_default_limit_is_of_a_known_measure():
 
 def test_the_judge_names_measure_value_range_reason_and_cure():
     said = judge("brain", QCOptions())({"brain_ml": 120.0, "symmetry": 0.1})
-    for part in (HELD_BACK, "brain_ml is 120", "500 to 2500", "volume of the brain mask", "Cure: ", "quality.limits.brain"):
+    for part in (
+        HELD_BACK,
+        "brain_ml is 120",
+        "500 to 2500",
+        "volume of the brain mask",
+        "Cure: ",
+        "quality.limits.brain",
+    ):
         assert part in said
     assert "symmetry" not in said  # that limit only warns
 
