@@ -210,11 +210,15 @@ def wrong_landmarks(patient: Patient, rng: np.random.Generator) -> Planted:
 
 def grid_cropped(patient: Patient, rng: np.random.Generator) -> Planted:
     """A grid too narrow for the brain: 12 to 25 % of its width lost."""
-    mask, share = patient.stages["grid"]["brain"], rng.uniform(0.12, 0.25)
-    columns = np.flatnonzero(mask.data.any(axis=(1, 2)))
-    data = mask.data.copy()
-    data[: int(columns[0] + share * len(columns))] = 0
-    return Planted(patient.changed("grid", brain=mask.like(data)), f"{share:.0%} of the width lost")
+    share = rng.uniform(0.12, 0.25)
+    columns = np.flatnonzero(patient.stages["grid"]["brain"].data.any(axis=(1, 2)))
+    cut = int(columns[0] + share * len(columns))
+    cropped = {name: _without_columns(volume, cut) for name, volume in patient.stages["grid"].items()}
+    return Planted(patient.changed("grid", **cropped), f"{share:.0%} of the width lost")
+
+
+def _without_columns(volume: Volume, cut: int) -> Volume:
+    return Volume(volume.data[cut:], volume.affine @ _shift(np.array([cut, 0, 0])))
 
 
 def lesion_mirrored(patient: Patient, _: np.random.Generator) -> Planted:

@@ -25,6 +25,15 @@ from lesionlab.metrics.statistics import TABLE_COLUMNS
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.tracking import MlflowTracker, mlflow_name
 
+#: What quality control found: one study to look at, one held back.
+FLAGS = pd.DataFrame(
+    [
+        ("a", "brain", "symmetry", 0.8, "at least 0.85", "warn", "overlap", "the mask"),
+        ("b", "brain", "brain_ml", 90.0, "500 to 2500", "quarantine", "volume", "the mask"),
+    ],
+    columns=["study", "stage", "measure", "value", "allowed", "action", "why", "look"],
+)
+
 STORE = {"tracking_uri": "sqlite:///runs.db", "artifacts": "artifacts", "experiment": "trial"}
 
 
@@ -172,6 +181,30 @@ def test_tables_pages_curves_and_times_are_kept(hooks, project):
     assert [(entry.step, entry.value) for entry in history] == [(1, 3.0), (5, 2.0)]
 
 
+def test_quality_control_is_tracked(hooks, project, tmp_path):
+    measures = pd.DataFrame(
+        [("a", "brain", "brain_ml", 1300.0), ("b", "brain", "brain_ml", 1500.0), ("a", "bias", "new", float("nan"))],
+        columns=["study", "stage", "measure", "value"],
+    )
+    picture = tmp_path / "strip.webp"
+    picture.write_bytes(b"RIFF")
+    hooks.before_pipeline_run({"env": "small"})
+    hooks.after_dataset_saved("qc_measures", measures)
+    hooks.after_dataset_saved("qc_flags", FLAGS)
+    hooks.after_dataset_saved("qc_page", "<p>qc</p>")
+    hooks.after_dataset_saved("qc_strips", {f"s{at:02d}.webp": picture for at in range(60)})
+    hooks.after_pipeline_run()
+    metrics = last_run(project).data.metrics
+    assert {name: value for name, value in metrics.items() if name.startswith("qc/")} == {
+        "qc/brain/brain_ml": 1400.0,  # the median; a measure without any value has none
+        "qc/flagged": 2.0,
+        "qc/held_back": 1.0,
+    }
+    kept = artifacts(project)
+    assert {"qc/index.html", "qc/measures.csv", "qc/flags.csv"} <= kept
+    assert "qc/strips/s49.webp" in kept and "qc/strips/s50.webp" not in kept  # the first fifty, the worst
+
+
 def test_a_failed_run_says_so_and_why(hooks, project):
     hooks.before_pipeline_run({"env": "small"})
     hooks.on_pipeline_error(ValueError("no lesion anywhere"))
@@ -221,6 +254,20 @@ def test_quarantined_studies_fail_the_run_and_are_told(caplog):
         assert f"\n  {row.study}: {row.reason}" in text
         assert f"left out: {row.study}: {row.reason}" in caplog.text
     assert "run.allow_failures=true" in text
+
+
+def test_studies_that_quality_control_holds_back_fail_the_run():
+    made = pipeline([node(lambda run: None, "params:run", ["page", "qc_flags"], name="qc_page")])
+    data = {"qc_flags": FLAGS, "params:run": RunOptions()}
+    with pytest.raises(QuarantineError, match="1 study was left out") as error:
+        QuarantineHooks().after_pipeline_run(made, DataCatalog({k: MemoryDataset(v) for k, v in data.items()}))
+    assert "b: brain: brain_ml is 90, allowed 500 to 2500 (volume; look at the mask)" in str(error.value)
+
+
+def test_studies_that_are_only_to_be_looked_at_do_not():
+    made = pipeline([node(lambda run: None, "params:run", ["page", "qc_flags"], name="qc_page")])
+    data = {"qc_flags": FLAGS[FLAGS["action"] == "warn"], "params:run": RunOptions()}
+    QuarantineHooks().after_pipeline_run(made, DataCatalog({k: MemoryDataset(v) for k, v in data.items()}))
 
 
 def test_the_run_of_quarantined_studies_is_closed_as_failed(hooks, project):

@@ -87,3 +87,29 @@ def test_the_manifest_says_what_was_expected_and_made_from_what(store: SubjectSt
     assert set(manifest["present"]["a"]["files"]) == {"T1w.nii.gz", "lesion.nii.gz", "record.json", "qc.json"}
     assert manifest["code_version"]["package"]
     assert {"created", "options", "seed", "version"} <= set(manifest)
+
+
+def with_file(value: int) -> StudyResult:
+    return StudyResult(qc={"dice": float(value)}, files={"strip.webp": b"RIFF" + bytes([value])})
+
+
+def test_files_are_kept_as_they_are_and_belong_to_the_study(tmp_path: Path) -> None:
+    store = run_stage(tmp_path / "strips", {"a": 1}, with_file, fingerprints={"a": "f"})
+    picture = store.root / "a" / "strip.webp"
+    assert picture.read_bytes() == b"RIFF\x01"
+    picture.unlink()
+    assert store.studies() == []  # a study without one of its files is not whole
+
+
+def test_what_is_kept_of_a_study_that_the_run_calls_failed(store: SubjectStore) -> None:
+    # As a judge leaves it: the files are there, the manifest counts the study among the failed ones.
+    manifest = store.manifest()
+    assert manifest is not None
+    keys = store.fingerprints()
+    del manifest["present"]["a"]
+    (store.root / "manifest.json").write_text(json.dumps({**manifest, "failed": {"a": "held back"}}), encoding="utf-8")
+    assert store.studies() == ["b"] and store.kept() == keys
+    assert store.measures("a")["dice"] == 0.2
+    (store.root / "a" / "T1w.nii.gz").unlink()
+    assert list(store.kept()) == ["b"]
+    assert SubjectStore(store.root / "nowhere").kept() == {}

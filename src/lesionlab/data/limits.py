@@ -67,11 +67,12 @@ DEFAULT_LIMITS: dict[str, dict[str, Limit | None]] = {
         "brain_ml": Limit(min=500.0, max=2500.0, action="quarantine"),
         "stray_share": Limit(max=0.02),
         "holes_share": Limit(max=0.02),
+        "bite_mm": Limit(max=9.0),
         "cut_top": Limit(max=0.15),
         "symmetry": Limit(min=0.85),
     },
     "bias": {"*_unevenness_ratio": Limit(max=1.3)},
-    "grid": {"brain_kept": Limit(min=0.95, max=1.05)},
+    "grid": {"brain_kept": Limit(min=0.95, max=1.05), "cut_sides": Limit(max=0.1)},
     "atlas": {"overlap": Limit(min=0.85), "edge_offset_mm": Limit(max=5.0)},
     "tissues": {
         "csf_share": Limit(min=0.03, max=0.4),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from scipy import ndimage
 
 from lesionlab.imaging.phantom import PhantomOptions
 from lesionlab.imaging.phantom.fields import Frame, smooth_noise
 from lesionlab.imaging.phantom.scanner import Scanner, acquire, bias_field, expose, grid_points, plan_scan, rigid
 from lesionlab.imaging.phantom.template import head_frame
+
+GOLDEN_ORIGIN = [106.502033, -132.38898, -62.222798]
+GOLDEN_POSE = [2.042265, -1.438951, 0.085223]
+GOLDEN_SEED = 1335484846
 
 LYING = rigid(np.array([4.0, -3.0, 2.0]), np.array([5.0, 1.0, -2.0]), np.zeros(3))
 
@@ -81,3 +86,61 @@ def test_smooth_noise_is_standard_and_smooth() -> None:
     assert abs(field.std() - 1) < 0.1 and abs(field.mean()) < 0.15
     # Neighbours 3 mm apart differ little where knots are 12 mm apart.
     assert np.abs(np.diff(field, axis=0)).mean() < 0.4
+
+
+# --- harder scans -----------------------------------------------------------------------------------------------------
+
+
+def test_the_default_scan_has_not_changed() -> None:
+    # Drawn before moves, slabs and half heads could be asked for; the same numbers must come now.
+    plan = _scanner("FLAIR", seed=11)
+    np.testing.assert_allclose(plan.affine[:3, 3], GOLDEN_ORIGIN, atol=1e-6)
+    np.testing.assert_allclose(plan.pose[:3, 3], GOLDEN_POSE, atol=1e-6)
+    assert plan.shape == (92, 116, 33) and plan.seed == GOLDEN_SEED
+
+
+def test_a_field_of_view_that_follows_shows_the_head_as_if_it_had_not_moved() -> None:
+    options = {"rotation_deg": 30.0, "shift_mm": 40.0, "seed": 3}
+    left, followed = _scanner(**options), _scanner(**options, field_follows=True)
+    still = _scanner(rotation_deg=0, shift_mm=0, seed=3)
+    np.testing.assert_allclose(followed.pose, left.pose)
+    # From voxels to head space: the same as of a head that lay still.
+    np.testing.assert_allclose(
+        np.linalg.inv(followed.pose) @ followed.affine, np.linalg.inv(still.pose) @ still.affine, atol=1e-9
+    )
+    assert np.abs(left.pose - still.pose).max() > 5
+
+
+@pytest.mark.parametrize("seed", range(4))  # orientations of the axes differ
+@pytest.mark.parametrize(("side", "axis", "way"), [("top", 2, 1), ("bottom", 2, -1), ("left", 0, -1), ("right", 0, 1)])
+def test_a_scan_of_a_part_lies_on_its_side_of_the_head(seed: int, side: str, axis: int, way: int) -> None:
+    whole = _scanner("T2w", seed)
+    part = _scanner("T2w", seed, coverage={"T2w": {"kept": 0.5, "side": side}})
+    middles = [plan.affine @ [*((np.array(plan.shape) - 1) / 2), 1] for plan in (whole, part)]
+    extent = np.array(whole.shape) * np.linalg.norm(whole.affine[:3, :3], axis=0)
+    # Half of the field of view: its middle lies a quarter of it further.
+    assert way * (middles[1] - middles[0])[axis] == pytest.approx(extent[axis] / 4, rel=0.1)
+    assert part.shape[axis] == round(whole.shape[axis] / 2)
+    np.testing.assert_array_equal(part.pose, whole.pose)
+
+
+def test_a_slab_in_the_middle() -> None:
+    whole, slab = _scanner("APTw"), _scanner("APTw", coverage={"APTw": {"kept": 0.4, "side": "middle"}})
+    middles = [plan.affine @ [*((np.array(plan.shape) - 1) / 2), 1] for plan in (whole, slab)]
+    np.testing.assert_allclose(middles[0], middles[1], atol=np.linalg.norm(whole.affine[:3, 2]))
+    assert slab.shape[2] == round(0.4 * whole.shape[2])
+
+
+def test_a_part_is_cut_out_of_what_the_whole_scan_shows() -> None:
+    frame = head_frame(4.0)
+    x, y, z = frame.axes()
+    image = (np.sin(x / 20) + np.cos(y / 15) + z / 50).astype(np.float32)
+    whole = _scanner("T2w", 2)
+    top = _scanner("T2w", 2, coverage={"T2w": {"kept": 0.5, "side": "top"}})
+    np.testing.assert_allclose(
+        acquire(image, frame, top), acquire(image, frame, whole)[:, :, -top.shape[2] :], atol=1e-3
+    )
+
+
+def test_sequences_not_named_are_whole() -> None:
+    assert _scanner("T1w", coverage={"T2w": {"kept": 0.5}}).shape == _scanner("T1w").shape

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from lesionlab.imaging.quality.lattice import lattice_around
-from lesionlab.imaging.quality.masks import SECTORS, mask_shape, rim_profile
+from lesionlab.imaging.quality.masks import SECTORS, cut_sides, mask_shape, rim_profile
 from lesionlab.imaging.volume import Volume
 
 
@@ -34,7 +34,20 @@ def test_a_bite_takes_solidity_away():
     mask = ball()
     bitten = mask.data.copy()
     bitten[20:, 17:23, 17:23] = 0
-    assert shape_of(mask.like(bitten))["solidity"] < shape_of(mask)["solidity"] - 0.02
+    before, after = shape_of(mask), shape_of(mask.like(bitten))
+    assert after["solidity"] < before["solidity"] - 0.02
+    # A shaft of 6 x 6 voxels of 3 mm: from its middle it is 3 voxels to the walls.
+    assert before["bite_mm"] < 4 and after["bite_mm"] == pytest.approx(9, abs=1.1)
+
+
+def test_a_brain_that_runs_beyond_the_sides():
+    mask = ball()
+    assert cut_sides(mask) == 0
+    area = np.count_nonzero(mask.data, axis=(1, 2))
+    affine = mask.affine.copy()
+    affine[0, 3] += 3.0 * 10
+    cropped = Volume(mask.data[10:], affine)
+    assert cut_sides(cropped) == pytest.approx(area[10] / area.max())
 
 
 def test_holes_and_strays_are_counted_in_voxels():

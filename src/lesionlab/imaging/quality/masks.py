@@ -16,6 +16,7 @@ FEWEST = 6  # voxels of a sector's shell that have a mean
 LOWER, TOP = 0.35, 0.85  # parts of the brain's height: below the first is skull base, above the second the top
 AROUND, LEVELS = 8, 2
 SECTORS = AROUND * LEVELS + 1
+_ROUNDING = 1e-9
 
 
 def mask_shape(mask: Volume, lattice: Lattice) -> dict[str, float]:
@@ -27,9 +28,9 @@ def mask_shape(mask: Volume, lattice: Lattice) -> dict[str, float]:
 
     Returns:
         ``sphericity`` (surface of the ball of its volume over its own; 1 for a ball, less the more ragged),
-        ``solidity`` (its volume over its convex hull's), ``pieces`` (connected by faces), ``stray_share`` (of the mask
-        outside its largest piece), ``holes_share`` (enclosed voxels over the mask's), ``cut_top`` and ``cut_bottom``
-        (area in the outermost plane over the largest plane's: what the field of view cuts off).
+        ``solidity`` and ``bite_mm`` (see :func:`convexity`), ``pieces`` (connected by faces), ``stray_share`` (of the
+        mask outside its largest piece), ``holes_share`` (enclosed voxels over the mask's), ``cut_top`` and
+        ``cut_bottom`` (area in the outermost plane over the largest plane's: what the field of view cuts off).
     """
     inside = mask.data > 0
     labels, pieces = ndimage.label(inside)
@@ -38,7 +39,7 @@ def mask_shape(mask: Volume, lattice: Lattice) -> dict[str, float]:
     areas = np.count_nonzero(to_ras(mask).data > 0, axis=(0, 1))
     return {
         "sphericity": sphericity(lattice),
-        "solidity": solidity(lattice),
+        **convexity(lattice),
         "pieces": float(pieces),
         "stray_share": float(1 - largest / np.count_nonzero(inside)),
         "holes_share": float(holes / np.count_nonzero(inside)),
@@ -55,10 +56,38 @@ def sphericity(lattice: Lattice) -> float:
     return float(np.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / measure.mesh_surface_area(vertices, faces))
 
 
-def solidity(lattice: Lattice) -> float:
-    """The brain's volume over that of its convex hull: what is bitten out of it is missing."""
-    hull = spatial.ConvexHull(np.argwhere(lattice.brain)).volume  # type: ignore[attr-defined]
-    return float(np.count_nonzero(lattice.brain) / hull)
+def convexity(lattice: Lattice) -> dict[str, float]:
+    """What is missing between the brain and its convex hull.
+
+    Returns:
+        ``solidity``, the brain's volume over the hull's, and ``bite_mm``, the radius of the largest ball that fits
+        between them above the skull base: a part that is missing from the mask, not the many narrow folds.
+    """
+    places = np.argwhere(lattice.brain)
+    hull = spatial.ConvexHull(places)  # type: ignore[attr-defined]
+    low, high = places.min(axis=0), places.max(axis=0)
+    box = tuple(slice(start, stop + 1) for start, stop in zip(low, high, strict=True))
+    gap = np.argwhere(~lattice.brain[box])
+    gap = gap[gap[:, 2] > LOWER * (high[2] - low[2])]
+    for *normal, offset in hull.equations:
+        gap = gap[(gap + low) @ normal + offset <= _ROUNDING]
+    missing = np.zeros(np.array(lattice.brain[box].shape) + 2, dtype=bool)
+    missing[tuple(gap.T + 1)] = True
+    bite = ndimage.distance_transform_edt(missing, sampling=lattice.step).max()
+    return {"solidity": float(len(places) / hull.volume), "bite_mm": float(bite)}
+
+
+def cut_sides(mask: Volume) -> float:
+    """The area at the field's left, right, front or back over the largest parallel one, the worst of them.
+
+    0 where the brain lies within the field; more where it runs on beyond it.
+    """
+    inside = to_ras(mask).data > 0
+    found = [0.0]
+    for axis in (0, 1):
+        areas = np.count_nonzero(inside, axis=(1 - axis, 2))
+        found.append(float(max(areas[0], areas[-1]) / max(areas.max(), 1)))
+    return max(found)
 
 
 def rim_profile(image: np.ndarray, mask: Volume, lattice: Lattice) -> list[list[float]]:

@@ -181,7 +181,8 @@ class _View:
         if mask is None:
             return {}
         left = np.count_nonzero(mask.data > 0) * mask.voxel_ml
-        return {"brain_kept": float(left / (np.count_nonzero(self.brain.data > 0) * self.brain.voxel_ml))}
+        there = np.count_nonzero(self.brain.data > 0) * self.brain.voxel_ml
+        return {"brain_kept": float(left / there), "cut_sides": masks.cut_sides(mask)}
 
     def atlas(self) -> Measures:
         volume = self.stages.get("atlas", {}).get(self.reference)
