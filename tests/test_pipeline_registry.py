@@ -21,12 +21,15 @@ IN_ORDER = [
     "coregister",
     "brain",
     "bias",
+    "landmarks",
     "standardize",
     "grid",
     "build_atlas",
     "align_atlas",
     "tissues",
     "score_truth",
+    "measure_quality",
+    "draw_strips",
     "qc_page",
     "make_slices",
     "train_cgsamr",
@@ -80,7 +83,16 @@ def test_preprocess_runs_from_the_scans_to_the_slices(pipelines):
 
 def test_each_stage_runs_after_the_one_it_reads(pipelines):
     order = [node.name for node in pipelines["cgsamr_augment_eval"].nodes]
-    beside = ("describe_cohort", "tissues", "score_truth", "qc_page", "score_synthesis", "note_settings")
+    beside = (
+        "describe_cohort",
+        "tissues",
+        "score_truth",
+        "measure_quality",
+        "draw_strips",
+        "qc_page",
+        "score_synthesis",
+        "note_settings",
+    )
     places = [order.index(name) for name in IN_ORDER if name not in beside]
     assert places == sorted(places)
 
