@@ -55,7 +55,8 @@ def file_fingerprint(path: Path | str) -> str:
     try:
         if place.is_dir():
             inside = sorted(file for file in place.rglob("*") if file.is_file())
-            return fingerprint_of([(file.relative_to(place).as_posix(), file_fingerprint(file)) for file in inside])
+            content = [(file.relative_to(place).as_posix(), file_fingerprint(file)) for file in inside]
+            return fingerprint_of(content) + ending
         status = place.stat()
         return _content(str(place), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino) + ending
     except OSError as error:
