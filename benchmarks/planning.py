@@ -133,7 +133,8 @@ def phase(name: str, folder: Path, workers: int) -> None:
         make_scans_differ(folder)
     laps = run_chain(folder, workers) if name != "start" else {}
     seconds = round(time.perf_counter() - started, 1)
-    print(json.dumps({"seconds": seconds, "peak_mib": round(peak_bytes() / MIB), "laps": laps}))
+    cpu = round(time.process_time(), 1)
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_mib": round(peak_bytes() / MIB), "laps": laps}))
 
 
 def make_scans_differ(folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from lesionlab.config import ConfigurationError, ExperimentConfigLoader, validate_parameters
+from lesionlab.data.engine import Engine
 from lesionlab.data.layout import find_layout
 from lesionlab.imaging.phantom import SEQUENCES
 from lesionlab.parameters import AugmentationOptions, Parameters, RunOptions, known_names
@@ -104,3 +105,12 @@ def test_workers():
     assert RunOptions().processes >= 1
     with pytest.raises(ValidationError):
         RunOptions(workers=-1)
+
+
+def test_the_engine_is_what_the_run_says():
+    assert RunOptions(workers=3, memory_gb=2).engine == Engine(3, None, 2.0)
+    assert RunOptions(workers=1, scheduler="tcp://host:8786").engine == Engine(1, "tcp://host:8786", None)
+    assert RunOptions(workers=3, scheduler="tcp://host:8786", memory_gb=2).alone.engine == Engine(1)
+    for wrong in ({"memory_gb": 0}, {"wait_minutes": -1}):
+        with pytest.raises(ValidationError):
+            RunOptions(**wrong)

@@ -16,7 +16,13 @@ from pydantic import BaseModel
 
 from lesionlab.data import names, splits
 from lesionlab.data.cohort import cohort_table
-from lesionlab.data.fingerprints import code_fingerprint, cohort_fingerprint, fingerprint_of, study_fingerprints
+from lesionlab.data.fingerprints import (
+    code_fingerprint,
+    cohort_fingerprint,
+    file_fingerprint,
+    fingerprint_of,
+    study_fingerprints,
+)
 
 
 class Options(BaseModel):
@@ -99,6 +105,26 @@ def test_paths_stand_for_their_content(tmp_path: Path) -> None:
     assert fingerprint_of(one / "inner/a.txt") != fingerprint_of(one / "inner/b.txt")  # b is absent
     (two / "inner/a.txt").write_text("A")
     assert fingerprint_of(one) != fingerprint_of(two)
+
+
+def test_a_series_and_a_part_of_a_file(tmp_path: Path) -> None:
+    series, scan = tmp_path / "series", tmp_path / "all.nii"
+    (series / "inner").mkdir(parents=True)
+    (series / "inner/1.dcm").write_text("1")
+    scan.write_text("scan")
+    before = file_fingerprint(series)
+    assert file_fingerprint(f"{scan}#channel=0") == f"{file_fingerprint(scan)}#channel=0"
+    assert file_fingerprint(f"{series}#series=7") == f"{before}#series=7"
+    (series / "inner/1.dcm").rename(series / "inner/2.dcm")
+    assert file_fingerprint(series) != before
+
+
+def test_what_cannot_be_read_has_a_fingerprint_and_stops_nothing(tmp_path: Path) -> None:
+    table = cohort(tmp_path)
+    before = study_fingerprints(table)
+    (tmp_path / "a_T1w").unlink()
+    after = study_fingerprints(table)
+    assert after["a"] != before["a"] and after["b"] == before["b"]
 
 
 def test_an_unknown_type_is_refused() -> None:

@@ -59,4 +59,5 @@ def test_reasons_in_one_line(tmp_path: Path, error: Exception, text: str) -> Non
 
     done = process_study(fail, StudyTask(tmp_path, "a", None, SOURCES, open_gate(tmp_path), None))
     assert re.search(text, str(done.reason)) and "\n" not in str(done.reason)
-    assert "Traceback" in (tmp_path / "_logs" / "a.log").read_text()
+    logged = (tmp_path / "_logs" / "a.log").is_file()
+    assert logged != ("disk is full" in text)  # there the last room is left to the manifest

@@ -108,9 +108,10 @@ def read_claim(folder: Path | str) -> dict[str, Any] | None:
 
 
 def is_whole(folder: Path | str, receipt: Mapping[str, Any]) -> bool:
-    """Whether every file that a receipt names is in the folder with its size."""
+    """Whether the receipt and every file that it names are in the folder, each with its size."""
     try:
         # os.stat on text, since a cohort's plan asks this of some hundred thousand files.
+        os.stat(f"{folder}/{RECEIPT}")  # noqa: PTH116
         return all(os.stat(f"{folder}/{name}").st_size == size for name, size in receipt["files"].items())  # noqa: PTH116
     except OSError:
         return False

@@ -53,6 +53,7 @@ class Plan:
         causes: study to why it is computed, ``UNCHANGED`` or ``BACK``.
         receipts: of the studies that are there already.
         away: studies in the store that are none of the cohort's any more.
+        manifest: what the store's manifest said when the plan was made.
     """
 
     stage: str
@@ -60,6 +61,7 @@ class Plan:
     causes: Mapping[str, str]
     receipts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     away: tuple[str, ...] = ()
+    manifest: Mapping[str, Any] = field(default_factory=dict)
 
     def todo(self) -> list[str]:
         """The studies to compute, in the stage's order."""
@@ -91,38 +93,40 @@ def make_plan(root: Path, wanted: Mapping[str, Sources], stage: str) -> Plan:
         wanted: study to what its result is to be made from.
         stage: its name.
     """
-    manifest = SubjectStore(root).manifest() or {"expected": {}, "present": {}, "failed": {}}
+    manifest = SubjectStore(root).manifest() or {}
     keys = {study: sources.key for study, sources in wanted.items()}
     causes, receipts = {}, {}
     for study, sources in wanted.items():
-        receipt = read_claim(root / study)
-        causes[study] = _cause(root, study, sources, keys[study], receipt, manifest)
-        if causes[study] == BACK:
-            receipt = read_claim(root / AWAY / study)
-        if receipt is not None and causes[study] in (UNCHANGED, BACK):
+        causes[study], receipt = _cause(root, study, sources, keys[study], manifest)
+        if receipt is not None:
             receipts[study] = receipt
-    return Plan(stage, keys, causes, receipts, tuple(_strangers(root, wanted)))
+    return Plan(stage, keys, causes, receipts, tuple(_strangers(root, wanted)), manifest)
 
 
 def _cause(
-    root: Path,
-    study: str,
-    sources: Sources,
-    key: str,
-    receipt: Mapping[str, Any] | None,
-    manifest: Mapping[str, Any],
-) -> str:
-    if receipt is not None and receipt["fingerprint"] == key and is_whole(root / study, receipt):
-        return UNCHANGED
+    root: Path, study: str, sources: Sources, key: str, manifest: Mapping[str, Any]
+) -> tuple[str, Mapping[str, Any] | None]:
+    """What is to be done about a study, and the receipt of the result that can be used."""
+    told = manifest.get("present", {}).get(study)
+    if _fits(root / study, told, key):
+        return UNCHANGED, told  # a run that replaces a study takes it off the manifest first
+    receipt = read_claim(root / study)
+    if _fits(root / study, receipt, key):
+        return UNCHANGED, receipt
     kept = read_claim(root / AWAY / study)
-    if kept is not None and kept["fingerprint"] == key and is_whole(root / AWAY / study, kept):
-        return BACK
-    if study in manifest["failed"]:
-        return FAILED
-    if receipt is None:
-        there = study in manifest["present"] or (root / study).exists()
-        return DAMAGED if there else UNFINISHED if study in manifest["expected"] else NEW
-    return sources.differences(receipt) or DAMAGED
+    if _fits(root / AWAY / study, kept, key):
+        return BACK, kept
+    if study in manifest.get("failed", {}):
+        return FAILED, None
+    if receipt is not None:
+        return sources.differences(receipt) or DAMAGED, None
+    if told is not None or (root / study).exists():
+        return DAMAGED, None
+    return UNFINISHED if study in manifest.get("expected", {}) else NEW, None
+
+
+def _fits(folder: Path, receipt: Mapping[str, Any] | None, key: str) -> bool:
+    return receipt is not None and receipt["fingerprint"] == key and is_whole(folder, receipt)
 
 
 def _strangers(root: Path, wanted: Mapping[str, object]) -> list[str]:

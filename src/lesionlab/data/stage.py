@@ -175,13 +175,13 @@ class _Run:
     def look(self) -> None:
         """Plan, from what is in the store."""
         self.plan = make_plan(self.root, self.sources, self.stage)
-        self.finished = {s: receipt for s, receipt in self.plan.receipts.items() if s not in self.plan.returning()}
+        back = set(self.plan.returning())  # not in their place yet
+        self.finished = {s: receipt for s, receipt in self.plan.receipts.items() if s not in back}
         self._judge()
 
     def settled(self) -> bool:
         """Whether the store is as it should be, and its manifest says so."""
-        before = SubjectStore(self.root).manifest() or {}
-        said = {key: value for key, value in before.items() if key not in _VOLATILE}
+        said = {key: value for key, value in self.plan.manifest.items() if key not in _VOLATILE}
         return not self.plan.todo() and not self.plan.away and self._says() == said
 
     @property
@@ -269,8 +269,7 @@ class _Run:
         return {**self.facts, "complete": self.complete, **lists, "held_back": list(self.held_back)}
 
     def _write(self, said: dict[str, Any]) -> None:
-        before = SubjectStore(self.root).manifest() or {}
-        peak = round(self.peak / GIB, 3) if self.peak else before.get(_PEAK)
+        peak = round(self.peak / GIB, 3) if self.peak else self.plan.manifest.get(_PEAK)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(self.root / MANIFEST, {**said, _CREATED: now, _PEAK: peak}, durable=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import traceback
 import uuid
@@ -62,7 +63,8 @@ def process_study(work: Callable[[Any], StudyResult], task: StudyTask) -> Done:
     except _TakenOver as error:  # the store is another run's now: not even a log is to be left there
         return Done(str(error), peak_bytes())
     except Exception as error:  # whatever a study's data do to the code, the other studies go on
-        write_log(task.root, task.study, traceback.format_exc())
+        if not (isinstance(error, OSError) and error.errno in _FULL):  # the last room is for the manifest
+            write_log(task.root, task.study, traceback.format_exc())
         return Done(_reason(error, task.root), peak_bytes())
     return Done(None, peak_bytes())
 
@@ -123,7 +125,8 @@ def _require_store(task: StudyTask) -> None:
 def foreseen(error: Exception, root: Path) -> InputError | None:
     """The words for what the machine does to any program: full disks, missing rights, no memory."""
     if isinstance(error, InputError):
-        return error
+        locked = error.file is not None and Path(error.file).exists() and not os.access(error.file, os.R_OK)
+        return _forbidden(os.strerror(errno.EACCES), error.file, error.subject) if locked else error
     if isinstance(error, MemoryError):
         return InputError(
             "the memory did not suffice",
@@ -140,14 +143,19 @@ def foreseen(error: Exception, root: Path) -> InputError | None:
             file=root,
         )
     if isinstance(error, OSError) and error.errno in _FORBIDDEN:
-        return InputError(
-            "permission denied",
-            given=error.strerror,
-            allowed="files and folders that this user may read, and stages that he may write",
-            cure="correct the rights (chmod, chown, or mount it writable) and run again",
-            file=error.filename or root,
-        )
+        return _forbidden(error.strerror, error.filename or root)
     return None
+
+
+def _forbidden(given: object, file: object, subject: str | None = None) -> InputError:
+    return InputError(
+        "permission denied",
+        given=given,
+        allowed="files and folders that this user may read, and stages that he may write",
+        cure="correct the rights (chmod, chown, or mount it writable) and run again",
+        subject=subject,
+        file=file,
+    )
 
 
 def _reason(error: Exception, root: Path) -> str:
