@@ -32,10 +32,10 @@ class CheckOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     peak_offset_mm: float | None = Field(
-        1.5, gt=0, description="distance of the best match from the pose found, at most; null: not judged"
+        2.0, gt=0, description="distance of the best match from the pose found, at most; null: not judged"
     )
     edge_agreement: float | None = Field(
-        0.55, ge=0, le=1, description="of the edges' directions, at least; 1/3 is chance; null: not judged"
+        0.58, ge=0, le=1, description="of the edges' directions, at least; 1/3 is chance; null: not judged"
     )
 
 

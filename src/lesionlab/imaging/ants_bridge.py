@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lesionlab.errors import InputError
-from lesionlab.imaging.transforms import RAS_TO_LPS, from_lps_parameters
+from lesionlab.imaging.transforms import RAS_TO_LPS, itk_transform_bytes, matrix_from_itk_bytes
 from lesionlab.imaging.volume import Volume
 
 if TYPE_CHECKING:
@@ -75,20 +75,12 @@ def matrix_from_ants(path: str | Path | None) -> np.ndarray:
     """Read a linear transform file of ANTs as ``(4, 4)`` float64, RAS mm: point of the fixed image -> moving image."""
     if path is None:
         raise ValueError("the registration left no linear transform")
-    transform = load_ants().read_transform(str(path))
-    parameters = np.asarray(transform.parameters, dtype=np.float64)
-    center = np.asarray(transform.fixed_parameters, dtype=np.float64)
-    return from_lps_parameters(parameters[:9].reshape(3, 3), parameters[9:], center)
+    return matrix_from_itk_bytes(Path(path).read_bytes())
 
 
 def write_matrix(matrix: np.ndarray, path: str | Path) -> str:
     """Write a ``(4, 4)`` RAS matrix as transform file of ANTs, the inverse of :func:`matrix_from_ants`."""
-    lps = RAS_TO_LPS @ matrix @ RAS_TO_LPS
-    ants = load_ants()
-    transform = ants.create_ants_transform(
-        transform_type="AffineTransform", precision="double", parameters=[*lps[:3, :3].ravel(), *lps[:3, 3]]
-    )
-    ants.write_transform(transform, str(path))
+    Path(path).write_bytes(itk_transform_bytes(matrix))
     return str(path)
 
 

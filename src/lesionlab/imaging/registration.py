@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -213,18 +213,27 @@ def ready(volume: Volume, options: CoregisterOptions) -> Ready:
 def _from_start(fixed: Ready, moving: Ready, start: np.ndarray, options: CoregisterOptions) -> np.ndarray:
     pair = to_ants(fixed.flat), to_ants(moving.flat)
     sampling = min(options.sampling, options.max_samples / max(int(fixed.head.data.sum()), 1))
-    stage = Stage(
-        f"{options.kind.capitalize()}[{_GRADIENT_STEP}]",
-        [Metric("Mattes", *pair, parameter=options.bins, sampling=sampling)],
-        options.iterations,
-        options.shrink,
-        options.smoothing_mm,
-        threshold=options.threshold,
-        window=_CONVERGENCE_WINDOW,
-    )
+    metric = Metric("Mattes", *pair, parameter=options.bins, sampling=sampling)
+
+    def stage(kind: str, iterations: Sequence[int]) -> Stage:
+        return Stage(
+            f"{kind}[{_GRADIENT_STEP}]",
+            [metric],
+            iterations,
+            options.shrink,
+            options.smoothing_mm,
+            threshold=options.threshold,
+            window=_CONVERGENCE_WINDOW,
+        )
+
+    stages = [stage("Rigid", options.iterations)]
+    if options.kind == "affine":
+        # Only the coarsest level turns and shifts alone: stretching from a distant start leads astray.
+        coarse = (options.iterations[0], *(0 for _ in options.iterations[1:]))
+        stages = [stage("Rigid", coarse), stage("Affine", options.iterations)]
     with scratch() as folder:
         first = write_matrix(start, folder / "start.mat")
-        return matrix_from_ants(Search([stage], [first], mask=to_ants(fixed.head)).run(folder).linear)
+        return matrix_from_ants(Search(stages, [first], mask=to_ants(fixed.head)).run(folder).linear)
 
 
 def _judged(fixed: Ready, moving: Ready, matrix: np.ndarray, search: int) -> Registered:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+from scipy.io import loadmat, savemat
+from scipy.io.matlab import MatReadError
 
 from lesionlab.errors import InputError
 
 #: Changes RAS to LPS coordinates and back: the first two axes change sign.
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
-_HEADER = "#Insight Transform File V1.0"
 _TYPE = "AffineTransform_double_3_3"
+_LINEAR = ("AffineTransform", "MatrixOffsetTransformBase")
+_CENTRE = "fixed"
 _PARAMETERS, _DIMENSIONS = 12, 3
 
 
@@ -29,7 +34,7 @@ def rotation_degrees(matrix: np.ndarray) -> float:
 
 
 def itk_transform_bytes(matrix: np.ndarray) -> bytes:
-    """A linear transform as ITK's text file (``.txt`` or ``.tfm``), as ``antsApplyTransforms -t`` reads it.
+    """A linear transform as ITK's ``.mat`` file, as ``antsApplyTransforms -t`` and ANTsPy read it.
 
     Args:
         matrix: ``(4, 4)`` RAS mm, point of the fixed image -> point of the moving image. With this file ANTs brings
@@ -37,32 +42,35 @@ def itk_transform_bytes(matrix: np.ndarray) -> bytes:
             the other way.
 
     Returns:
-        ASCII; 17 digits, so that reading gives the same numbers.
+        a MATLAB file of level 4 in double precision: the same bytes for the same matrix.
     """
     lps = RAS_TO_LPS @ matrix @ RAS_TO_LPS
-    numbers = " ".join(repr(float(value)) for value in (*lps[:3, :3].ravel(), *lps[:3, 3]))
-    lines = (_HEADER, "#Transform 0", f"Transform: {_TYPE}", f"Parameters: {numbers}", "FixedParameters: 0 0 0", "")
-    return "\n".join(lines).encode("ascii")
+    parameters = np.concatenate([lps[:3, :3].ravel(), lps[:3, 3]])
+    content = io.BytesIO()
+    variables = {_TYPE: parameters[:, None], _CENTRE: np.zeros((_DIMENSIONS, 1))}
+    savemat(content, variables, format="4")
+    return content.getvalue()
 
 
 def matrix_from_itk_bytes(content: bytes) -> np.ndarray:
-    """Read a linear transform from ITK's text file, as :func:`itk_transform_bytes` writes it: ``(4, 4)``, RAS mm.
+    """Read a linear transform from ITK's ``.mat`` file, ours or one of antsRegistration: ``(4, 4)``, RAS mm.
 
     Raises:
-        InputError: it is no text file of one transform with a matrix of 9 and a shift of 3 numbers.
+        InputError: it is no such file, or holds another kind of transform.
     """
-    lines = (line.partition(":") for line in content.decode("ascii", errors="replace").splitlines())
-    fields = {name.strip(): value.split() for name, colon, value in lines if colon}
     try:
-        numbers, middle = (np.array(fields[name], dtype=np.float64) for name in ("Parameters", "FixedParameters"))
-    except (KeyError, ValueError):
+        variables = loadmat(io.BytesIO(content))
+        middle = np.asarray(variables.pop(_CENTRE), dtype=np.float64).ravel()
+        names = [name for name in variables if name.startswith(_LINEAR)]
+        numbers = np.asarray(variables[names[0]], dtype=np.float64).ravel()
+    except (MatReadError, ValueError, TypeError, KeyError, IndexError, NotImplementedError):
         numbers = middle = np.empty(0)
     if (numbers.size, middle.size) != (_PARAMETERS, _DIMENSIONS):
         raise InputError(
-            "the transform file holds no linear transform of ITK in text form",
-            given=f"{numbers.size} parameters and {middle.size} fixed ones",
+            "the transform file holds no linear transform of ITK",
+            given=f"{len(content)} bytes, in them {numbers.size} parameters and {middle.size} fixed ones",
             allowed=f"{_PARAMETERS} parameters (a matrix and a shift) and {_DIMENSIONS} fixed ones (its centre)",
-            cure="write it anew with ANTs or ITK as AffineTransform, to a .txt or .tfm file",
+            cure="write it anew with ANTs or ITK as AffineTransform, to a .mat file",
         )
     return from_lps_parameters(numbers[:9].reshape(3, 3), numbers[9:], middle)
 
