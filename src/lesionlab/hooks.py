@@ -40,7 +40,8 @@ _log = logging.getLogger(__name__)
 def qc_medians(measures: pd.DataFrame) -> dict[str, float]:
     """The median of every quality measure over the studies, those that have one."""
     medians = measures.groupby(["stage", "measure"], sort=False)["value"].median()
-    named = {f"qc/{stage}/{measure}": float(value) for (stage, measure), value in medians.items()}
+    rows = medians.reset_index().to_dict("records")
+    named = {f"qc/{row['stage']}/{row['measure']}": float(row["value"]) for row in rows}
     return {name: value for name, value in named.items() if math.isfinite(value)}
 
 
@@ -204,7 +205,7 @@ class QuarantineError(RuntimeError):
 def _log_file(path: Path, name: str, folder: str) -> None:
     """Log a file under another name: MLflow keeps the file's own."""
     with tempfile.TemporaryDirectory() as aside:
-        mlflow.log_artifact(shutil.copyfile(path, Path(aside) / name), folder)
+        mlflow.log_artifact(str(shutil.copyfile(path, Path(aside) / name)), folder)
 
 
 def close_as_failed(error: Exception) -> None:
