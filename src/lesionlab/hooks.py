@@ -39,9 +39,10 @@ _log = logging.getLogger(__name__)
 
 def qc_medians(measures: pd.DataFrame) -> dict[str, float]:
     """The median of every quality measure over the studies, those that have one."""
-    names = "qc/" + measures["stage"] + "/" + measures["measure"]
-    named = measures["value"].groupby(names, sort=False).median().to_dict()
-    return {str(name): value for name, value in named.items() if math.isfinite(value)}
+    medians = measures.groupby(["stage", "measure"], sort=False)["value"].median()
+    rows = medians.reset_index().to_dict("records")
+    named = {f"qc/{row['stage']}/{row['measure']}": float(row["value"]) for row in rows}
+    return {name: value for name, value in named.items() if math.isfinite(value)}
 
 
 def qc_counts(flags: pd.DataFrame) -> dict[str, float]:

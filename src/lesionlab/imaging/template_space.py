@@ -17,7 +17,7 @@ from lesionlab.imaging.initialise import SearchOptions
 from lesionlab.imaging.nifti import read_volume
 from lesionlab.imaging.registration import CoregisterOptions, Ready, align
 from lesionlab.imaging.resample import resample_like
-from lesionlab.imaging.tissue import mni152
+from lesionlab.imaging.mni import mni152
 from lesionlab.imaging.volume import Volume, same_grid
 
 NATIVE, MNI152 = "native", "mni152"

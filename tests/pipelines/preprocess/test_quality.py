@@ -146,7 +146,7 @@ def test_an_unchanged_rerun_measures_and_draws_nothing(made, page, monkeypatch):
     def refuse(*_: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(SubjectStore, "volumes", refuse)
+    monkeypatch.setattr(SubjectStore, "volume", refuse)
     again = stages(made)
     assert [store.fingerprints() for store in again] == before
     assert all(store.failures().empty for store in again)

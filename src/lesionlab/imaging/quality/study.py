@@ -82,7 +82,7 @@ class _View:
     @cached_property
     def sequences(self) -> dict[str, Volume]:
         aligned = self.stages["coregister"]
-        return {name: volume for name, volume in aligned.items() if name not in (BRAIN, LESION)}
+        return {name: aligned[name] for name in aligned if name not in (BRAIN, LESION)}
 
     @cached_property
     def images(self) -> dict[str, np.ndarray]:

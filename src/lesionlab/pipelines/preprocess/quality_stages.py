@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,9 +45,30 @@ class QualityJob:
     sequences: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
 
-    def volumes(self) -> dict[str, dict[str, Volume]]:
-        """Stage to name to volume."""
-        return {stage: store.volumes(self.study) for stage, store in self.stores.items()}
+    def volumes(self) -> dict[str, Mapping[str, Volume]]:
+        """Stage to name to volume; a volume is read when it is asked for."""
+        return {stage: LazyVolumes(store, self.study) for stage, store in self.stores.items()}
+
+
+class LazyVolumes(Mapping[str, Volume]):
+    """The volumes a stage keeps of a study, read one by one and not held: a study need not fit into memory at once."""
+
+    def __init__(self, store: SubjectStore, study: str) -> None:
+        self._store, self._study, self._names = store, study, store.names(study)
+
+    def __getitem__(self, name: str) -> Volume:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._store.volume(self._study, name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def measure(job: QualityJob) -> StudyResult:
@@ -60,7 +81,8 @@ def measure(job: QualityJob) -> StudyResult:
 
 def draw(job: QualityJob) -> StudyResult:
     """The strip of one study."""
-    stages = {"raw": {job.reference: read_volume(job.raw_path)}} | job.volumes()
+    raw = {job.reference: read_volume(job.raw_path)}
+    stages: dict[str, Mapping[str, Volume]] = {"raw": raw, **job.volumes()}
     strip = study_strip(stages, sequences=job.sequences, reference=job.reference, lesion_classes=job.classes)
     return StudyResult(files={STRIP: strip})
 
