@@ -22,6 +22,7 @@ from lesionlab.imaging.grid import GridOptions
 from lesionlab.imaging.phantom.options import PhantomOptions
 from lesionlab.imaging.registration import CoregisterOptions
 from lesionlab.imaging.standardize import StandardizeOptions
+from lesionlab.imaging.template_space import TemplateOptions
 from lesionlab.imaging.tissue import TissueOptions
 from lesionlab.methods.cgsamr import CGSAMROptions
 from lesionlab.methods.unet import UNetOptions
@@ -129,6 +130,7 @@ class Parameters(BaseModel):
     brain: BrainOptions
     bias: BiasOptions
     standardize: StandardizeOptions
+    common_space: TemplateOptions = TemplateOptions()
     grid: GridOptions
     atlas: AtlasOptions
     tissues: TissueOptions

@@ -14,10 +14,10 @@ from lesionlab.errors import InputError
 from lesionlab.imaging.alignment import CheckOptions, Prepared
 from lesionlab.imaging.head import AIR, TOP_PERCENTILE, flattened, no_finer
 from lesionlab.imaging.initialise import SearchOptions
+from lesionlab.imaging.mni import mni152
 from lesionlab.imaging.nifti import read_volume
 from lesionlab.imaging.registration import CoregisterOptions, Ready, align
 from lesionlab.imaging.resample import resample_like
-from lesionlab.imaging.mni import mni152
 from lesionlab.imaging.volume import Volume, same_grid
 
 NATIVE, MNI152 = "native", "mni152"

@@ -13,6 +13,7 @@ from lesionlab.imaging.grid import GridOptions
 from lesionlab.imaging.nifti import write_volume
 from lesionlab.imaging.registration import CoregisterOptions
 from lesionlab.imaging.standardize import StandardizeOptions
+from lesionlab.imaging.template_space import TemplateOptions
 from lesionlab.imaging.transforms import matrix_from_itk_bytes
 from lesionlab.imaging.volume import Volume
 from lesionlab.pipelines.preprocess import stages
@@ -93,7 +94,9 @@ def test_from_raw_scan_to_grid(rows, new_store, tmp_path, rule, background):
     scaled = stages.standardize_study(Job(unbiased, "a", options, {"landmarks": landmarks}))
     standard = store_of(new_store, "standardize", scaled)
     grid = GridOptions(in_plane_mm=2.0, size=(8, 8))
-    on_grid = stages.grid_study(stages.GridJob(scans, "a", coregistered, unbiased, standard, grid)).volumes
+    on_grid = stages.grid_study(
+        stages.GridJob(scans, "a", coregistered, unbiased, standard, TemplateOptions(), grid)
+    ).volumes
     outside = on_grid["brain"].data == 0
     assert outside.any() and (on_grid["T1w"].data[outside] == background).all()
     assert (on_grid["T1w"].data[~outside] != background).mean() > 0.95

@@ -25,6 +25,7 @@ from lesionlab.imaging.nifti import read_volume
 from lesionlab.imaging.raw_to_grid import image_on_grid
 from lesionlab.imaging.registration import CoregisterOptions
 from lesionlab.imaging.standardize import StandardizeOptions
+from lesionlab.imaging.template_space import TemplateOptions, to_template
 from lesionlab.imaging.tissue import TissueOptions
 from lesionlab.parameters import CohortOptions, RunOptions
 from lesionlab.pipelines.preprocess import stages
@@ -108,6 +109,7 @@ def to_grid(
     standardized: SubjectStore,
     folders: Folders,
     options: GridOptions,
+    space: TemplateOptions,
     coregister_options: CoregisterOptions,
     cohort_options: CohortOptions,
     layouts: dict[str, Any],
@@ -120,10 +122,12 @@ def to_grid(
     scans = _scans(cohort, coregister_options, cohort_options, layouts, reference, lesion_classes)
     inputs = standardized.fingerprints()
     jobs = {
-        study: stages.GridJob(scans[study], study, coregistered, unbiased, standardized, options) for study in inputs
+        study: stages.GridJob(scans[study], study, coregistered, unbiased, standardized, space, options)
+        for study in inputs
     }
-    science: Science = [grid.make_grid, image_on_grid, read_lesion]
-    return _run(folders.stage("grid"), jobs, stages.grid_study, science, inputs, options, quality, run_options)
+    science: Science = [grid.make_grid, image_on_grid, read_lesion, to_template]
+    key = [options, space, file_fingerprint(space.space)]
+    return _run(folders.stage("grid"), jobs, stages.grid_study, science, inputs, key, quality, run_options)
 
 
 def build_atlas(

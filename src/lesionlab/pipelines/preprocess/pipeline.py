@@ -46,6 +46,7 @@ def create_pipeline(**_: object) -> Pipeline:
             {
                 **{name: name for name in ("coregistered", "unbiased", "standardized")},
                 "options": "params:grid",
+                "space": "params:common_space",
                 "coregister_options": "params:coregister",
                 **scans,
             },

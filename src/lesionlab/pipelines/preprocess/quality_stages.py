@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lesionlab.data.fingerprints import fingerprint_of, study_fingerprints
@@ -15,11 +16,13 @@ from lesionlab.imaging.nifti import read_volume
 from lesionlab.imaging.quality import measure_study, study_profiles
 from lesionlab.imaging.volume import Volume
 from lesionlab.parameters import RunOptions
+from lesionlab.pipelines.preprocess.stages import in_reference_space
 from lesionlab.pipelines.running import run
 from lesionlab.reporting.strips import study_strip
 
 STRIP = "strip.webp"
 PROFILES = "profiles"
+ON_GRID = ("grid", "atlas", "tissues")  # stages whose volumes lie in the common space, where there is one
 OF_STAGE = "/"  # between stage and measure in the names of this store's measures
 
 Stores = Mapping[str, SubjectStore]
@@ -47,19 +50,28 @@ class QualityJob:
 
     def volumes(self) -> dict[str, Mapping[str, Volume]]:
         """Stage to name to volume; a volume is read when it is asked for."""
-        return {stage: LazyVolumes(store, self.study) for stage, store in self.stores.items()}
+        grid = self.stores.get("grid")
+        way = None if grid is None else in_reference_space(grid, self.study)
+        return {
+            stage: LazyVolumes(store, self.study, way if stage in ON_GRID else None)
+            for stage, store in self.stores.items()
+        }
 
 
 class LazyVolumes(Mapping[str, Volume]):
-    """The volumes a stage keeps of a study, read one by one and not held: a study need not fit into memory at once."""
+    """The volumes a stage keeps of a study, read one by one and not held: a study need not fit into memory at once.
 
-    def __init__(self, store: SubjectStore, study: str) -> None:
-        self._store, self._study, self._names = store, study, store.names(study)
+    With a way ``(4, 4)`` to the reference scan, they are told to lie there, beside what the earlier stages kept.
+    """
+
+    def __init__(self, store: SubjectStore, study: str, way: np.ndarray | None = None) -> None:
+        self._store, self._study, self._names, self._way = store, study, store.names(study), way
 
     def __getitem__(self, name: str) -> Volume:
         if name not in self._names:
             raise KeyError(name)
-        return self._store.volume(self._study, name)
+        volume = self._store.volume(self._study, name)
+        return volume if self._way is None else Volume(volume.data, self._way @ volume.affine)
 
     def __contains__(self, name: object) -> bool:
         return name in self._names

@@ -30,6 +30,8 @@ from lesionlab.imaging.nifti import read_volume
 from lesionlab.imaging.raw_to_grid import image_on_grid
 from lesionlab.imaging.registration import CoregisterOptions, coregister
 from lesionlab.imaging.standardize import StandardizeOptions, fit_landmarks, standardize
+from lesionlab.imaging.template_space import TemplateOptions, to_template
+from lesionlab.imaging.template_space import load_template as load_space
 from lesionlab.imaging.tissue import TissueOptions, segment_tissues
 from lesionlab.imaging.transforms import itk_transform_bytes
 from lesionlab.imaging.volume import Volume
@@ -41,6 +43,7 @@ MASKS = (BRAIN, LESION)
 #: The one entry of the stages that make something for all studies together.
 TEMPLATE, STANDARD = "template", "standard"
 LANDMARKS = "landmarks.json"
+TO_REFERENCE = "to_reference"
 TRANSFORM = ".mat"  # after a sequence's name: for antsApplyTransforms, from that sequence to the reference's grid
 
 Options = TypeVar("Options")
@@ -214,14 +217,16 @@ class GridJob:
     coregistered: SubjectStore
     unbiased: SubjectStore
     standardized: SubjectStore
+    space: TemplateOptions
     options: GridOptions
 
 
 def grid_study(job: GridJob) -> StudyResult:
     """Every sequence and mask with RAS axes on the cohort's in-plane grid, each interpolated once from its raw file."""
     brain = job.standardized.volume(job.study, BRAIN)
-    grid = make_grid(brain, job.options)
-    on_grid = labels_to_grid(brain, grid, job.options)
+    laid_on, way, qc = _placed(job, brain)
+    grid = make_grid(laid_on, job.options)
+    on_grid = labels_to_grid(brain, grid, job.options, way)
     to_scan = {name: np.array(one) for name, one in job.coregistered.record(job.study)["transforms"].items()}
     maps = job.standardized.record(job.study)["maps"]
     images = {
@@ -234,6 +239,7 @@ def grid_study(job: GridJob) -> StudyResult:
             grid,
             on_grid,
             job.options,
+            way,
         )
         for name in job.scans.paths
     }
@@ -241,8 +247,23 @@ def grid_study(job: GridJob) -> StudyResult:
     lesion = job.scans.drawn_lesion()
     if lesion is not None:
         drawn_on = job.scans.lesion_on or job.scans.reference
-        masks[LESION] = labels_to_grid(lesion, grid, job.options, to_scan[drawn_on])
-    return StudyResult({**images, **masks}, grid.qc)
+        masks[LESION] = labels_to_grid(lesion, grid, job.options, to_scan[drawn_on] @ way)
+    return StudyResult({**images, **masks}, grid.qc | qc, {TO_REFERENCE: way.tolist()})
+
+
+def _placed(job: GridJob, brain: Volume) -> tuple[Volume, np.ndarray, dict[str, float]]:
+    """What the grid is laid upon, RAS mm of the grid -> RAS mm of the reference scan, and how good that is."""
+    template = load_space(job.space.space)
+    if template is None:
+        return brain, np.eye(4), {}
+    reference = job.coregistered.volume(job.study, job.scans.reference)
+    found = to_template(reference, brain, template, job.space)
+    return template.like((template.data > 0).astype(np.uint8)), found.back, found.qc
+
+
+def in_reference_space(gridded: SubjectStore, study: str) -> np.ndarray:
+    """``(4, 4)`` RAS mm of a study's grid -> RAS mm of its reference scan; identity unless there is a common space."""
+    return np.array(gridded.record(study).get(TO_REFERENCE, np.eye(4)))
 
 
 @dataclass(frozen=True)

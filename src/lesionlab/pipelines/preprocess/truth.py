@@ -20,7 +20,7 @@ from lesionlab.imaging.tissue import TISSUES
 from lesionlab.imaging.volume import Volume
 from lesionlab.metrics import truth as measure
 from lesionlab.parameters import RunOptions
-from lesionlab.pipelines.preprocess.stages import BRAIN, FIELD, sequences
+from lesionlab.pipelines.preprocess.stages import BRAIN, FIELD, in_reference_space, sequences
 from lesionlab.pipelines.running import run
 
 COHORT = "all"  # the "subject" of a measure that compares subjects with one another
@@ -167,7 +167,8 @@ def _bias(known: _Truth, store: SubjectStore) -> dict[str, float]:
 def _atlas(known: _Truth, gridded: SubjectStore, atlases: SubjectStore) -> dict[str, float]:
     """Correlation of the aligned template with the left-out subject's images, where its brain has no lesion."""
     images, template = sequences(gridded, known.study), sequences(atlases, known.study)
-    normal = resample_like(known.normal, next(iter(images.values())), interpolation="nearest")
+    way = in_reference_space(gridded, known.study)
+    normal = resample_like(known.normal, next(iter(images.values())), matrix=way, interpolation="nearest")
     return {
         f"correlation_{name}": measure.image_correlation(template[name].data, image.data, normal.data)
         for name, image in images.items()
@@ -181,8 +182,9 @@ def _tissues(known: _Truth, gridded: SubjectStore, store: SubjectStore) -> dict[
     if not found:
         return {}
     brain = gridded.volume(known.study, BRAIN)
-    normal = resample_like(known.normal, brain, interpolation="nearest")
-    true = {name: resample_like(volume, brain).data for name, volume in known.tissues.items()}
+    way = in_reference_space(gridded, known.study)
+    normal = resample_like(known.normal, brain, matrix=way, interpolation="nearest")
+    true = {name: resample_like(volume, brain, matrix=way).data for name, volume in known.tissues.items()}
     inside = (normal.data > 0) & (brain.data > 0)
     dice = measure.tissue_dice({name: found[name].data for name in TISSUES}, true, inside)
     return {f"dice_{name}": value for name, value in dice.items()}
