@@ -13,6 +13,11 @@ def test_signal_to_noise_of_known_noise(brain):
     assert signal_to_noise(brain.like(np.full(brain.shape, 200, np.float32)), brain) == np.inf
 
 
+def test_centred_intensities_have_no_signal_to_noise(brain):
+    centred = brain.like(np.random.default_rng(0).normal(0, 1, brain.shape).astype(np.float32))
+    assert np.isnan(signal_to_noise(centred, brain))
+
+
 def test_a_smooth_field_is_no_noise(brain):
     rng = np.random.default_rng(0)
     ramp = 200 + 60 * np.sin(np.indices(brain.shape)[0] / 15)

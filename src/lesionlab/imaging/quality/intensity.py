@@ -12,6 +12,7 @@ PERCENTILES = (5, 15, 25, 35, 45, 55, 65, 75, 85, 95)
 NEAR_MM = 12.0  # over which a bias field hardly changes
 PURE = 0.8  # share of white matter that counts
 FLAT = 0.5  # part of the brain, that with the least structure, in which noise is measured
+CENTRED = 0.05  # share of negative voxels from which a scan's zero is no darkness
 _TINY = 1e-6
 # Second differences along both axes of a plane cancel what varies slowly; noise passes with a gain of 6
 # (Immerkaer, Fast noise variance estimation, Computer Vision and Image Understanding 64, 1996).
@@ -23,6 +24,8 @@ _MAD_TO_SD = 1.4826
 def signal_to_noise(image: Volume, brain: Volume) -> float:
     """The median intensity of the brain over the noise's standard deviation; infinite for an image without noise.
 
+    NaN where it has no meaning: for intensities centred on 0, as z-scored scans have them.
+
     Args:
         image: on its own grid; interpolation, which takes noise away, makes the value larger.
         brain: mask on the same grid.
@@ -30,7 +33,7 @@ def signal_to_noise(image: Volume, brain: Volume) -> float:
     thick = int(np.argmax(image.spacing))
     data = np.moveaxis(image.data.astype(np.float32), thick, 2)
     inside = ndimage.binary_erosion(np.moveaxis(brain.data > 0, thick, 2), np.ones((3, 3, 1)))
-    if not inside.any():
+    if not inside.any() or (data[inside] < 0).mean() > CENTRED:
         return float("nan")
     structure = ndimage.gaussian_gradient_magnitude(data, 1.0)
     flat = inside & (structure <= np.quantile(structure[inside], FLAT))

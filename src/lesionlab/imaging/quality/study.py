@@ -113,7 +113,7 @@ class _View:
             if same_grid(volume, self.brain):
                 found[f"{name}_coverage"] = intensity.coverage(volume, self.brain)
                 found[f"{name}_snr"] = intensity.signal_to_noise(volume, self.brain)
-        return found
+        return {name: value for name, value in found.items() if not np.isnan(value)}
 
     def alignment(self) -> Measures:
         found: Measures = {}
