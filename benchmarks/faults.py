@@ -39,10 +39,10 @@ from lesionlab.imaging.volume import Volume
 
 KINDS = ("worker", "run", "run and workers")
 STAGES = ("brain", "bias")
-STUDIES, SIDE = 12, 40
+STUDIES, SIDE = 12, 56
 OLD, NEW = 5, 10  # iterations of N4, before and now
 WORKERS = 2
-ABOUT_A_STUDY_S = 0.5
+ABOUT_A_STUDY_S = 0.15
 POLL_S = 0.02
 
 
