@@ -39,10 +39,10 @@ from lesionlab.imaging.volume import Volume
 
 KINDS = ("worker", "run", "run and workers")
 STAGES = ("brain", "bias")
-STUDIES, SIDE = 12, 40
+STUDIES, SIDE = 12, 56
 OLD, NEW = 5, 10  # iterations of N4, before and now
 WORKERS = 2
-ABOUT_A_STUDY_S = 0.5
+ABOUT_A_STUDY_S = 0.15
 POLL_S = 0.02
 
 
@@ -53,7 +53,7 @@ class Outcome:
     kind: str
     began: str  # in an empty folder, or one with older results
     whole_when_killed: int  # results of both stages together, older ones not counted
-    half_written: int
+    half_written: int  # once what was killed is gone: a run whose worker was killed goes on to its end first
     resumed_well: bool
     same_bytes: bool
 
@@ -141,9 +141,9 @@ def attempt(index: int, folder: Path, old: Path, wanted: dict[str, str]) -> Outc
     while run.poll() is None and whole_results(folder, wanted) < due:
         time.sleep(POLL_S)
     time.sleep(rng.uniform(0, ABOUT_A_STUDY_S))
+    whole = whole_results(folder, wanted)
     workers = kill(kind, run, rng)
-    now, whole = content(folder), whole_results(folder, wanted)
-    half = len({name.split("/")[1] for name in now if ".aside-" in name})
+    half = len({name.split("/")[1] for name in content(folder) if ".aside-" in name})
     again = start(folder)
     again.communicate()
     while any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers):

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from lesionlab.data.cohort import cohort_table
 from lesionlab.data.engine import Engine
@@ -93,7 +94,7 @@ def run_chain(folder: Path, workers: int) -> dict[str, float]:
     clock.lap("whole_plan")
     jobs = {study: Copy(Path(path), None, study) for study, path in zip(table["study"], table["path"], strict=True)}
     for stage in STAGES:
-        engine = Engine(workers, memory_gb=1.0)
+        engine = Engine(workers, memory_gb=2.0)
         store = run_stage(folder / stage, jobs, copy, fingerprints=inputs, code=CODE, engine=engine)
         assert store.complete() and store.complete()  # the catalog asks when it saves and when it loads
         jobs = {study: Copy(None, store, study) for study in store.studies()}
@@ -153,7 +154,13 @@ def measure(subjects: int, workers: int) -> dict[str, Any]:
             words = [sys.executable, __file__, "--phase", name, "--folder", folder, "--workers", str(workers)]
             entry[name] = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
         entry["manifest_mib"] = round((Path(folder) / STAGES[-1] / "manifest.json").stat().st_size / MIB, 1)
-    return entry | {"machine": f"{platform.machine()}, {workers} workers"}
+    return entry | {"machine": platform.machine(), "file_system": file_system(Path.cwd())}
+
+
+def file_system(folder: Path) -> str:
+    """The kind of file system a folder lies on: a first run waits for the disk, the others hardly do."""
+    mounts = [one for one in psutil.disk_partitions(all=True) if folder.is_relative_to(one.mountpoint)]
+    return str(max(mounts, key=lambda one: len(one.mountpoint)).fstype)
 
 
 def main() -> None:

@@ -3,14 +3,14 @@
 import os
 
 from lesionlab.config import ExperimentConfigLoader
-from lesionlab.hooks import QuarantineHooks, RequirementHooks, TrackingHooks
+from lesionlab.hooks import LockHooks, QuarantineHooks, RequirementHooks, TrackingHooks
 
 # Patient data is involved: nothing reports to anyone.
 _SILENT = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "KEDRO_DISABLE_TELEMETRY": "true"}
 for _name, _value in _SILENT.items():
     os.environ.setdefault(_name, _value)
 
-HOOKS = (RequirementHooks(), QuarantineHooks(), TrackingHooks())
+HOOKS = (LockHooks(), RequirementHooks(), QuarantineHooks(), TrackingHooks())
 CONFIG_LOADER_CLASS = ExperimentConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

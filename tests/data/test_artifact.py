@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +69,27 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".atlas.2.aside-123").mkdir()  # another artifact's, perhaps being written
     make(tmp_path / "atlas")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".atlas.2.aside-123", "atlas"]
+
+
+def test_all_is_on_the_disk_before_it_is_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A power cut cannot be had here; so the order is looked at in which the system is asked to write.
+    synced: list[tuple[str, bool]] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        name = re.sub(r"^\.(.*)\.aside-.*", r"\1", path.name)
+        synced.append((name, (tmp_path / "atlas").exists()))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    make(tmp_path / "atlas")
+    before = {name for name, in_place in synced if not in_place}
+    assert before == {"file.txt", "inner", "receipt.json", "atlas"}  # contents, and the lists of names
+    assert [name for name, in_place in synced if in_place] == [tmp_path.name]  # and then the new name itself
+    synced.clear()
+    write_json(tmp_path / "manifest.json", {}, durable=True)
+    assert [name for name, _ in synced] == ["manifest.json", tmp_path.name]
 
 
 def test_json_takes_numpy_and_paths(tmp_path: Path) -> None:

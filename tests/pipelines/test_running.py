@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import lesionlab
+from lesionlab.data.plan import plan_chain
 from lesionlab.data.stage import StageError
 from lesionlab.data.subject_store import StudyResult
 from lesionlab.imaging import bias, grid
@@ -56,6 +57,23 @@ def test_options_decide_whether_a_study_is_computed_again(tmp_path):
     assert written(root) == first
     run(root, {"a": 1.0}, {"width": 2})
     assert written(root) != first
+
+
+def test_a_link_plans_what_the_stage_then_does(tmp_path):
+    def plan(width: int) -> list[str]:
+        first = running.link(tmp_path / "stage", work, [grid.make_grid], lambda keys: {"a": "1.0"}, {"width": width})
+        after = running.link(tmp_path / "next", work, [], lambda keys: keys["stage"], None)
+        return [str(plan) for plan in plan_chain([first, after])]
+
+    assert plan(1) == ["stage: 1 study: 1 new", "next: 1 study: 1 new"]
+    run(tmp_path / "stage", {"a": 1.0}, {"width": 1})
+    assert plan(1) == ["stage: 1 study: 1 unchanged", "next: 1 study: 1 new"]
+    assert plan(2)[0] == "stage: 1 study: 1 changed (parameters)"
+
+
+def test_studies_are_held_back_by_the_judge_of_the_run(tmp_path):
+    with pytest.raises(StageError, match="a: no"):
+        running.run(tmp_path / "s", {"a": 1.0}, work, [], {"a": ""}, None, RunOptions(workers=1), judge=lambda qc: "no")
 
 
 # --- code -------------------------------------------------------------------------------------------------------------

@@ -165,6 +165,17 @@ def keep_locks() -> None:
     _kept = {} if _kept is None else _kept
 
 
+def hold(root: Path) -> None:
+    """Keep a store that is about to be read as it is to the end of the run, where :func:`keep_locks` is on.
+
+    Raises:
+        InputError: another run writes there.
+    """
+    if _kept is not None:
+        with reading_lock(root):
+            pass
+
+
 def release_locks() -> None:
     """Let go of all that :func:`keep_locks` kept."""
     global _kept

@@ -14,6 +14,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import ImagePreview, TablePreview
 
 from lesionlab.data.artifact import read_receipt
+from lesionlab.data.lock import hold
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import plane
 from lesionlab.data.subject_store import SubjectStore
@@ -70,6 +71,7 @@ class SubjectStoreDataset(FolderDataset[SubjectStore]):
     """A preprocessing stage: volumes, study by study."""
 
     def _open(self) -> SubjectStore:
+        hold(self._root)
         return SubjectStore(self._root)
 
     def _exists(self) -> bool:

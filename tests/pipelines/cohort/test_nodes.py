@@ -91,9 +91,10 @@ def test_the_phantoms_scans_are_made_with_their_truth_and_only_once(folders):
 def test_a_smaller_phantom_leaves_no_subject_of_a_larger_one(folders):
     phantom = CohortOptions(name="phantom", layout="phantom", source="phantom")
     root = Path(provide_scans(folders, phantom, COARSE.model_copy(update={"subjects": 2}), ONE, 0)["root"])
-    assert {path.name for path in root.iterdir() if path.is_dir()} == {"phantom-01", "phantom-02"}
+    assert {path.name for path in root.glob("[!.]*") if path.is_dir()} == {"phantom-01", "phantom-02"}
     provide_scans(folders, phantom, COARSE, ONE, 0)
-    assert {path.name for path in root.iterdir() if path.is_dir()} == {"phantom-01"}
+    # What is hidden is found by no layout.
+    assert {path.name for path in root.glob("[!.]*") if path.is_dir()} == {"phantom-01"}
 
 
 # --- studies ----------------------------------------------------------------------------------------------------------

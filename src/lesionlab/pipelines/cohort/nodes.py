@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +38,6 @@ def provide_scans(
         jobs = {subject_name(index): (index, phantom, seed) for index in range(phantom.subjects)}
         inputs = {name: fingerprint_of(job) for name, job in jobs.items()}
         run(root, jobs, phantom_study, [make_subject], inputs, None, run_options, seed)
-        _remove_others(root, jobs)
         return {"root": str(root), "source": PHANTOM}
     if cohort.root is None:
         raise InputError(
@@ -50,13 +47,6 @@ def provide_scans(
             cure="set cohort.root in the experiment's parameters.yml, or pass --params=cohort.root=/path/to/scans",
         )
     return {"root": cohort.root, "source": cohort.source}
-
-
-def _remove_others(root: Path, subjects: Container[str]) -> None:
-    """Take away the subjects of an earlier, larger phantom: they would be found as scans like the others."""
-    for folder in root.iterdir():
-        if folder.is_dir() and folder.name not in subjects and not folder.name.startswith("_"):
-            shutil.rmtree(folder)
 
 
 def phantom_study(job: tuple[int, PhantomOptions, int]) -> StudyResult:
