@@ -40,7 +40,7 @@ class TemplateOptions(BaseModel):
     )
     brain_dice: float = Field(0.7, ge=0, le=1, description="of the two brains' overlap, at least; 0: not judged")
     edge_agreement: float = Field(
-        0.4, ge=0, le=1, description="of the edges' directions, at least; 1/3 is chance; 0: not judged"
+        0.39, ge=0, le=1, description="of the edges' directions, at least; 1/3 is chance; 0: not judged"
     )
     search: SearchOptions | None = Field(
         SearchOptions(), description="of all turns and translations, where the first start failed; null: none"
