@@ -28,7 +28,7 @@ from lesionlab.pipelines.tracking import MlflowTracker, mlflow_name
 #: What quality control found: one study to look at, one held back.
 FLAGS = pd.DataFrame(
     [
-        ("a", "brain", "symmetry", 0.8, "at least 0.8", "warn", "overlap", "the mask"),
+        ("a", "brain", "mirror_overlap", 0.8, "at least 0.8", "warn", "overlap", "the mask"),
         ("b", "brain", "brain_ml", 90.0, "500 to 2500", "quarantine", "volume", "the mask"),
     ],
     columns=["study", "stage", "measure", "value", "allowed", "action", "why", "look"],

@@ -66,9 +66,9 @@ def test_a_limit_reads_as_a_phrase():
 
 
 def test_the_users_limits_lie_over_the_defaults():
-    options = QCOptions(limits={"brain": {"brain_ml": None, "symmetry": Limit(min=0.5)}})
+    options = QCOptions(limits={"brain": {"brain_ml": None, "mirror_overlap": Limit(min=0.5)}})
     assert options.limit("brain", "brain_ml") is None
-    assert options.limit("brain", "symmetry") == Limit(min=0.5)
+    assert options.limit("brain", "mirror_overlap") == Limit(min=0.5)
     assert options.limit("brain", "cut_top") == DEFAULT_LIMITS["brain"]["cut_top"]
     assert options.limit("brain", "unheard_of") is None
 
@@ -91,7 +91,7 @@ def test_every_default_limit_is_of_a_known_measure():
 
 
 def test_the_judge_names_measure_value_range_reason_and_cure():
-    said = judge("brain", QCOptions())({"brain_ml": 120.0, "symmetry": 0.1})
+    said = judge("brain", QCOptions())({"brain_ml": 120.0, "mirror_overlap": 0.1})
     for part in (
         HELD_BACK,
         "brain_ml is 120",
@@ -101,7 +101,7 @@ def test_the_judge_names_measure_value_range_reason_and_cure():
         "quality.limits.brain",
     ):
         assert part in said
-    assert "symmetry" not in said  # that limit only warns
+    assert "mirror_overlap" not in said  # that limit only warns
 
 
 def test_the_judge_knows_quotients():
@@ -129,8 +129,8 @@ SAME = [0.60, 0.61, 0.59, 0.60, 0.62]
 
 def test_only_the_bad_side_is_an_outlier():
     # Grain 0.04: 0.9 lies 7.5 grains above the median, 0.3 as far below; edge agreement is bad where it is low.
-    assert found({("coregister", "T2w_edge_agreement"): [*SAME, 0.9]}).empty
-    low = found({("coregister", "T2w_edge_agreement"): [*SAME, 0.3]})
+    assert found({("coregister", "T2w_edge_similarity"): [*SAME, 0.9]}).empty
+    low = found({("coregister", "T2w_edge_similarity"): [*SAME, 0.3]})
     assert low[["study", "kind", "action"]].values.tolist() == [["f", "outlier", "warn"]]
     assert low["z"].iloc[0] == pytest.approx(-7.5)
     assert low["allowed"].iloc[0] == "within 3.5 robust standard deviations of 0.6"
@@ -158,11 +158,11 @@ def test_what_breaks_a_limit_and_lies_out_is_told_once():
 
 
 def test_a_missing_value_is_flagged():
-    assert found({("brain", "symmetry"): [0.95, 0.96, math.nan]})["study"].tolist() == ["c"]
+    assert found({("brain", "mirror_overlap"): [0.95, 0.96, math.nan]})["study"].tolist() == ["c"]
 
 
 def test_outliers_and_limits_may_hold_studies_back():
-    values = {("coregister", "T2w_edge_agreement"): [*SAME, 0.3]}
+    values = {("coregister", "T2w_edge_similarity"): [*SAME, 0.3]}
     assert held_back(found(values)) == []
     assert held_back(found(values, outliers="quarantine")) == ["f"]
     assert held_back(found({("brain", "brain_ml"): [1400, 1300, 90]})) == ["c"]
@@ -170,7 +170,7 @@ def test_outliers_and_limits_may_hold_studies_back():
 
 def test_flags_come_study_by_study_limits_first():
     values = {
-        ("coregister", "T2w_edge_agreement"): [0.3, *SAME],
+        ("coregister", "T2w_edge_similarity"): [0.3, *SAME],
         ("coregister", "T2w_edge_offset_mm"): [8.0, 0.5, 0.5, 0.5, 0.5, 8.0],
     }
     assert found(values)[["study", "kind"]].values.tolist() == [["a", "limit"], ["a", "outlier"], ["f", "limit"]]

@@ -69,7 +69,7 @@ DEFAULT_LIMITS: dict[str, dict[str, Limit | None]] = {
         "holes_share": Limit(max=0.02),
         "bite_mm": Limit(max=9.0),
         "cut_top": Limit(max=0.15),
-        "symmetry": Limit(min=0.8),
+        "mirror_overlap": Limit(min=0.8),
     },
     "bias": {"*_unevenness_ratio": Limit(max=1.3)},
     "grid": {"brain_kept": Limit(min=0.95, max=1.05), "cut_sides": Limit(max=0.1)},

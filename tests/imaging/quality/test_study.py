@@ -51,7 +51,7 @@ def test_a_study_without_fault_measures_so(stages):
     assert found["coregister"]["lesion_ml"] == pytest.approx(4 / 3 * np.pi * 1.2**3, rel=0.05)
     assert found["grid"] == {"brain_kept": 1.0, "cut_sides": 0.0}
     assert found["bias"]["T1w_unevenness_ratio"] == pytest.approx(1, abs=0.02)  # the field is flat
-    assert found["atlas"]["edge_agreement"] > 0.8  # the scan has a head around it
+    assert found["atlas"]["edge_similarity"] > 0.8  # the scan has a head around it
 
 
 def test_stages_that_are_not_there_are_not_measured(stages):

@@ -110,7 +110,7 @@ def test_measures_of_every_stage_by_study(page):
     assert set(page.measures.loc[page.measures["study"] == BAD, "subject"]) == {"a"}
     gains = page.measures[page.measures["measure"] == "FLAIR_mi_gain"]
     assert gains["value"].tolist() == pytest.approx([1.2] * 3)  # 0.6 over 0.5, of b too, that failed later on
-    distances = page.measures[page.measures["measure"] == "T1w_landmark_distance"]
+    distances = page.measures[page.measures["measure"] == "T1w_scale_distance"]
     assert distances["value"].tolist() == [0, 0]  # both studies are alike
 
 

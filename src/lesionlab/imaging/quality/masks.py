@@ -28,19 +28,18 @@ def mask_shape(mask: Volume, lattice: Lattice) -> dict[str, float]:
 
     Returns:
         ``sphericity`` (surface of the ball of its volume over its own; 1 for a ball, less the more ragged),
-        ``solidity`` and ``bite_mm`` (see :func:`convexity`), ``pieces`` (connected by faces), ``stray_share`` (of the
-        mask outside its largest piece), ``holes_share`` (enclosed voxels over the mask's), ``cut_top`` and
+        ``solidity`` and ``bite_mm`` (see :func:`convexity`), ``stray_share`` (of the mask outside its largest piece;
+        voxels of a piece share faces), ``holes_share`` (enclosed voxels over the mask's), ``cut_top`` and
         ``cut_bottom`` (area in the outermost plane over the largest plane's: what the field of view cuts off).
     """
     inside = mask.data > 0
-    labels, pieces = ndimage.label(inside)
+    labels, _ = ndimage.label(inside)
     largest = np.bincount(labels[inside]).max()
     holes = np.count_nonzero(ndimage.binary_fill_holes(inside)) - np.count_nonzero(inside)
     areas = np.count_nonzero(to_ras(mask).data > 0, axis=(0, 1))
     return {
         "sphericity": sphericity(lattice),
         **convexity(lattice),
-        "pieces": float(pieces),
         "stray_share": float(1 - largest / np.count_nonzero(inside)),
         "holes_share": float(holes / np.count_nonzero(inside)),
         "cut_top": float(areas[-1] / areas.max()),

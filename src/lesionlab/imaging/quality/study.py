@@ -51,12 +51,12 @@ def measure_study(stages: Stages, reference: str, wanted: Collection[str] | None
 def study_profiles(stages: Stages, reference: str) -> dict[str, list[list[float]]]:
     """By ``<stage>/<measure>``, the profiles that :func:`profiles.profile_distances` compares with the cohort's.
 
-    ``standardize/<sequence>_landmark_distance``: the percentiles of the standardized brain. ``brain/rim_distance``: the
+    ``standardize/<sequence>_scale_distance``: the percentiles of the standardized brain. ``brain/rim_distance``: the
     reference scan's brightness along the distance from the mask's surface.
     """
     volumes = stages.get("standardize", {})
     found = {
-        f"standardize/{name}_landmark_distance": [intensity.percentiles(volumes[name], volumes[BRAIN])]
+        f"standardize/{name}_scale_distance": [intensity.percentiles(volumes[name], volumes[BRAIN])]
         for name in _images(volumes)
     }
     brain, scan = stages.get("brain", {}).get(BRAIN), stages.get("coregister", {}).get(reference)
@@ -129,7 +129,7 @@ class _View:
         own = edges.agreement(self.fixed, moving, brain, step)
         other = edges.agreement(self.fixed, turned, brain, step)
         return {
-            "edge_agreement": own.here,
+            "edge_similarity": own.here,
             "edge_offset_mm": edges.edge_offset(self.fixed, moving, brain, step),
             "mirror_margin": own.score - other.score,
         }
@@ -156,7 +156,7 @@ class _View:
     def mask(self) -> Measures:
         image = self.images[self.reference]
         both = {
-            "symmetry": symmetry.mask_symmetry(self.lattice.brain, self.lattice, self.plane),
+            "mirror_overlap": symmetry.mask_symmetry(self.lattice.brain, self.lattice, self.plane),
             "image_symmetry": symmetry.image_symmetry(image, self.lattice, self.plane),
         }
         return masks.mask_shape(self.brain, self.lattice) | both
@@ -195,7 +195,7 @@ class _View:
         moving = edges.directions(image, self.lattice)
         return {
             "overlap": float(2 * np.count_nonzero(shape & brain) / (np.count_nonzero(shape) + np.count_nonzero(brain))),
-            "edge_agreement": edges.agreement(self.fixed, moving, brain, step).here,
+            "edge_similarity": edges.agreement(self.fixed, moving, brain, step).here,
             "edge_offset_mm": edges.edge_offset(self.fixed, moving, brain, step),
         }
 
