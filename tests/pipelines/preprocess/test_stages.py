@@ -120,7 +120,7 @@ def store_of(new_store, name, result, study="a"):
 
 def test_transforms_lie_beside_the_volumes_for_ants(rows):
     done = stages.coregister_study(stages.Scans(rows, "T1w", LESION, CLASSES, OFF))
-    np.testing.assert_allclose(matrix_from_itk_bytes(done.files["FLAIR.mat"]), np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(matrix_from_itk_bytes(done.files["FLAIR_to_reference.mat"]), np.eye(4), atol=1e-12)
 
 
 def test_masks_and_fields_are_no_sequences(new_store):

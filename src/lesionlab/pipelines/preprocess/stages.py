@@ -44,7 +44,6 @@ MASKS = (BRAIN, LESION)
 TEMPLATE, STANDARD = "template", "standard"
 LANDMARKS = "landmarks.json"
 TO_REFERENCE = "to_reference"
-TRANSFORM = ".mat"  # after a sequence's name: for antsApplyTransforms, from that sequence to the reference's grid
 
 Options = TypeVar("Options")
 
@@ -130,8 +129,14 @@ def coregister_study(scans: Scans) -> StudyResult:
     )
     volumes = {**done.volumes, **_present(done.lesion, done.brain)}
     transforms = {name: matrix.tolist() for name, matrix in done.transforms.items()}
-    files = {f"{name}{TRANSFORM}": itk_transform_bytes(matrix) for name, matrix in done.transforms.items()}
-    return StudyResult(volumes, done.qc, {"transforms": transforms}, files)
+    return StudyResult(volumes, done.qc, {"transforms": transforms}, dict(_transform_files(done.transforms)))
+
+
+def _transform_files(transforms: Mapping[str, np.ndarray]) -> Iterator[tuple[str, bytes]]:
+    """For antsApplyTransforms: each sequence to the reference's grid, and back."""
+    for name, matrix in transforms.items():
+        yield f"{name}_to_reference.mat", itk_transform_bytes(matrix)
+        yield f"{name}_from_reference.mat", itk_transform_bytes(np.linalg.inv(matrix))
 
 
 def _present(lesion: Volume | None, brain: Volume | None) -> dict[str, Volume]:
