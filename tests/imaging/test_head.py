@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lesionlab.imaging.head import center, center_of_mass, flattened, head_mask, isotropic, no_finer
+from lesionlab.imaging.head import center, center_of_mass, flattened, head_mask, inner, isotropic, no_finer
 from lesionlab.imaging.volume import Volume
 
 
@@ -46,3 +46,11 @@ def test_centre_of_mass():
     data = np.zeros((5, 5, 5), np.float32)
     data[1, 2, 3], data[3, 2, 3] = 1, 3  # (1 * 1 + 3 * 3) / 4 = 2.5
     np.testing.assert_allclose(center_of_mass(Volume(data, np.diag([2.0, 1, 1, 1]))), [5, 2, 3])
+
+
+def test_the_inside_begins_at_a_depth_in_mm_and_not_at_the_border_of_the_scan():
+    head = np.zeros((20, 12, 6), np.uint8)
+    head[4:] = 1  # a surface at the low end of x; everywhere else the scan ends within the head
+    deep = inner(Volume(head, np.diag([2.0, 1, 3, 1])), 5.0).data
+    # The centre of column 4 lies 2 mm from the next one outside, that of column 6 lies 6 mm from it.
+    assert (deep[6:] == 1).all() and (deep[:6] == 0).all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ from lesionlab.errors import InputError
 from lesionlab.imaging.alignment import CheckOptions, Prepared, failure, measure
 from lesionlab.imaging.ants_bridge import matrix_from_ants, scratch, to_ants, write_matrix
 from lesionlab.imaging.ants_command import Metric, Search, Stage
-from lesionlab.imaging.head import center, flattened, head_mask, no_finer
+from lesionlab.imaging.head import center, flattened, head_mask, inner, no_finer
 from lesionlab.imaging.initialise import SearchOptions, best_of_three, searched
 from lesionlab.imaging.resample import resample_like
 from lesionlab.imaging.study import check_grid, check_known, check_on, pick_reference, sequence_of
@@ -58,6 +58,9 @@ class CoregisterOptions(BaseModel):
     smoothing_mm: tuple[float, ...] = Field((4.0, 2.0, 1.0), description="Gaussian sigma per level, mm")
     threshold: float = Field(1e-5, gt=0, description="slope of the metric at which a level ends")
     flatten_mm: float = Field(6.0, ge=0, description="sigma of the local mean both scans are divided by; 0: neither")
+    inner_mm: float = Field(
+        0.0, ge=0, description="in the end look only deeper than this below the head's surface; 0: at all of it"
+    )
     check: CheckOptions = Field(CheckOptions(), description="from where on a registration counts as failed")
     search: SearchOptions | None = Field(
         SearchOptions(), description="of all turns and translations, where the first start failed; null: none"
@@ -211,26 +214,48 @@ def ready(volume: Volume, options: CoregisterOptions) -> Ready:
 
 
 def _from_start(fixed: Ready, moving: Ready, start: np.ndarray, options: CoregisterOptions) -> np.ndarray:
+    matrix = _searched_from(fixed, moving, start, options, _stages_from(0, options))
+    if options.inner_mm == 0:
+        return matrix
+    deep = replace(fixed, head=inner(fixed.head, options.inner_mm))
+    if not deep.head.data.any():
+        return matrix
+    # The coarsest level would only lose what is found already.
+    return _searched_from(deep, moving, matrix, options, _stages_from(1, options))
+
+
+def _stages_from(level: int, options: CoregisterOptions) -> list[tuple[str, Sequence[int]]]:
+    """Kinds of transform, each with its iterations per level from ``level`` on."""
+    iterations = options.iterations[level:] or options.iterations
+    kind = options.kind.capitalize()
+    if options.kind == "rigid" or level > 0:
+        return [(kind, iterations)]
+    # Only the coarsest level turns and shifts alone: stretching from a distant start leads astray.
+    return [("Rigid", (iterations[0], *(0 for _ in iterations[1:]))), (kind, iterations)]
+
+
+def _searched_from(
+    fixed: Ready,
+    moving: Ready,
+    start: np.ndarray,
+    options: CoregisterOptions,
+    plan: Sequence[tuple[str, Sequence[int]]],
+) -> np.ndarray:
     pair = to_ants(fixed.flat), to_ants(moving.flat)
     sampling = min(options.sampling, options.max_samples / max(int(fixed.head.data.sum()), 1))
     metric = Metric("Mattes", *pair, parameter=options.bins, sampling=sampling)
-
-    def stage(kind: str, iterations: Sequence[int]) -> Stage:
-        return Stage(
+    stages = [
+        Stage(
             f"{kind}[{_GRADIENT_STEP}]",
             [metric],
             iterations,
-            options.shrink,
-            options.smoothing_mm,
+            options.shrink[-len(iterations) :],
+            options.smoothing_mm[-len(iterations) :],
             threshold=options.threshold,
             window=_CONVERGENCE_WINDOW,
         )
-
-    stages = [stage("Rigid", options.iterations)]
-    if options.kind == "affine":
-        # Only the coarsest level turns and shifts alone: stretching from a distant start leads astray.
-        coarse = (options.iterations[0], *(0 for _ in options.iterations[1:]))
-        stages = [stage("Rigid", coarse), stage("Affine", options.iterations)]
+        for kind, iterations in plan
+    ]
     with scratch() as folder:
         first = write_matrix(start, folder / "start.mat")
         return matrix_from_ants(Search(stages, [first], mask=to_ants(fixed.head)).run(folder).linear)
