@@ -91,9 +91,13 @@ class SubjectStore:
         """The names of a study's volumes, sorted; raises ``InputError`` for a study that is not there."""
         return sorted(path.name.removesuffix(_SUFFIX) for path in self._folder(study).glob(f"*{_SUFFIX}"))
 
+    def path(self, study: str, name: str) -> Path:
+        """The file of one volume; raises ``InputError`` for a study that is not there."""
+        return self._folder(study) / f"{name}{_SUFFIX}"
+
     def volume(self, study: str, name: str) -> Volume:
         """Read one volume with the dtype it was stored in; raises ``InputError`` where study or volume is not there."""
-        path = self._folder(study) / f"{name}{_SUFFIX}"
+        path = self.path(study, name)
         if not path.is_file():
             names = self.names(study)
             raise InputError(

@@ -68,6 +68,11 @@ class Scans:
         """The sequence on whose grid the lesion was drawn."""
         return self._first["lesion_on"] or None
 
+    def files(self) -> list[Path]:
+        """All its files: what its memory is judged by before they are read."""
+        masks = (self._first["lesion_path"], self._first["brain_path"])
+        return [Path(path) for path in (*self.rows["path"], *masks) if path]
+
     def scan(self, sequence: str) -> Volume:
         """A sequence as the scanner gave it."""
         return read_volume(self.paths[sequence], subject=self._subject)
@@ -101,6 +106,10 @@ class Job(Generic[Options]):
     study: str
     options: Options
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def files(self) -> list[Path]:
+        """What the stage before kept of the study."""
+        return [self.source.path(self.study, name) for name in self.source.names(self.study)]
 
     def images(self) -> dict[str, Volume]:
         """The study's sequences."""
@@ -224,6 +233,10 @@ class GridJob:
     standardized: SubjectStore
     space: TemplateOptions
     options: GridOptions
+
+    def files(self) -> list[Path]:
+        """All files of its scans."""
+        return self.scans.files()
 
 
 def grid_study(job: GridJob) -> StudyResult:
