@@ -113,10 +113,13 @@ def test_a_series_and_a_part_of_a_file(tmp_path: Path) -> None:
     (series / "inner/1.dcm").write_text("1")
     scan.write_text("scan")
     before = file_fingerprint(series)
-    assert file_fingerprint(f"{scan}#channel=0") == f"{file_fingerprint(scan)}#channel=0"
-    assert file_fingerprint(f"{series}#series=7") == f"{before}#series=7"
+    parts = [file_fingerprint(f"{scan}#channel={channel}") for channel in (0, 1)]
+    assert len({*parts, file_fingerprint(scan)}) == 3
+    assert file_fingerprint(f"{series}#series=7") not in (before, file_fingerprint(f"{series}#series=8"))
     (series / "inner/1.dcm").rename(series / "inner/2.dcm")
     assert file_fingerprint(series) != before
+    scan.write_text("another")
+    assert file_fingerprint(f"{scan}#channel=0") != parts[0]
 
 
 def test_what_cannot_be_read_has_a_fingerprint_and_stops_nothing(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,11 +77,11 @@ def template_studies(root: Path, layout: Layout) -> list[Study]:
 
 def name_studies(pairs: Sequence[tuple[str, str]]) -> list[Study]:
     """Name studies by subject, and by subject and visit where a subject has several visits."""
-    subjects = [subject for subject, _ in pairs]
+    visits = Counter(subject for subject, _ in pairs)
     studies: list[Study] = []
     named: dict[str, tuple[str, str]] = {}
     for subject, visit in pairs:
-        key = subject if subjects.count(subject) == 1 or not visit else f"{subject}_{visit}"
+        key = subject if visits[subject] == 1 or not visit else f"{subject}_{visit}"
         if key in named:
             raise InputError(
                 "two studies have one name",
