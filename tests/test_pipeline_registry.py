@@ -18,6 +18,7 @@ IN_ORDER = [
     "find_studies",
     "describe_cohort",
     "split",
+    "say_plan",
     "coregister",
     "brain",
     "bias",
@@ -106,7 +107,7 @@ def test_every_rooms_name_is_the_tag_of_its_nodes(pipelines):
     for room in ("cohort", "slices", "training", "augmentation", "evaluation", "report", "pool_folds"):
         assert names(pipelines[room].only_nodes_with_tags(room)) == names(pipelines[room])
     tagged = names(pipelines["cgsamr_augment_eval"].only_nodes_with_tags("preprocess"))
-    assert tagged == set(IN_ORDER[IN_ORDER.index("coregister") : IN_ORDER.index("qc_page") + 1])
+    assert tagged == set(IN_ORDER[IN_ORDER.index("say_plan") : IN_ORDER.index("qc_page") + 1])
 
 
 def test_the_catalog_has_what_the_pipelines_use_and_nothing_else(pipelines, catalog):

@@ -28,6 +28,10 @@ def manifests(data: Path) -> dict[str, dict]:
     return {name: {key: value for key, value in content.items() if key != "created"} for name, content in found.items()}
 
 
+def planned(data: Path) -> pd.DataFrame:
+    return pd.read_csv(data / "02_intermediate" / "plan.csv")
+
+
 def content(data: Path, names: list[str]) -> dict[str, bytes]:
     return {name: (data / name).read_bytes() for name in names}
 
@@ -43,8 +47,9 @@ def again(project, new_project, tiny) -> Path:
 
 def test_done_again_nothing_is_computed_again(project):
     before, described, tables = times(project.data), manifests(project.data), content(project.data, TABLES)
-    assert len(before) > 100
+    assert len(before) > 100 and set(planned(project.data)["cause"]) == {"new"}
     project.run("--pipelines=cgsamr_augment_eval", below="conf/base")  # from a folder within the project as well
+    assert set(planned(project.data)["cause"]) == {"unchanged"}  # the plan foresees the stages' own fingerprints
     assert times(project.data) == before
     assert manifests(project.data) == described
     assert content(project.data, TABLES) == tables
@@ -72,3 +77,14 @@ def test_another_seed_gives_other_tables(project, tmp_path):
         pd.testing.assert_series_equal(ours.loc[~learnt, "mean"], theirs.loc[~learnt, "mean"])
     for name in SYNTHETIC[:2]:
         assert (copied.data / name).read_bytes() != (project.data / name).read_bytes()
+
+
+def test_the_plan_names_the_stages_that_a_parameter_concerns(project, tmp_path):
+    copied = type(project)(shutil.copytree(project.root, tmp_path / "other"), project.env)
+    copied.run(
+        "--pipelines=preprocess", "--to-nodes=say_plan", "--params=bias.tissue_fit.rounds=3,tissues.iterations=2"
+    )
+    causes = planned(copied.data).groupby("stage")["cause"].agg(set)
+    assert causes["coregister"] == causes["brain"] == {"unchanged"}
+    assert causes["bias"] == {"parameters"} and causes["tissues"] == {"inputs and parameters"}
+    assert causes["landmarks"] == causes["standardize"] == causes["atlas"] == {"inputs"}

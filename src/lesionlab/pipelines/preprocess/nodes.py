@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from lesionlab.data.fingerprints import file_fingerprint, fingerprint_of, study_fingerprints
+from lesionlab.data.fingerprints import file_fingerprint
 from lesionlab.data.layout import find_layout
-from lesionlab.data.lesions import read_lesion
 from lesionlab.data.limits import QCOptions, judge
-from lesionlab.data.subject_store import StudyResult, SubjectStore
+from lesionlab.data.subject_store import SubjectStore
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
-from lesionlab.imaging import atlas, bias, brain, grid, group_template, registration, tissue
-from lesionlab.imaging import standardize as standardizing
 from lesionlab.imaging.atlas import AtlasOptions
 from lesionlab.imaging.bias import BiasOptions
 from lesionlab.imaging.brain import BrainOptions
 from lesionlab.imaging.grid import GridOptions
-from lesionlab.imaging.nifti import read_volume
-from lesionlab.imaging.raw_to_grid import image_on_grid
 from lesionlab.imaging.registration import CoregisterOptions
 from lesionlab.imaging.standardize import StandardizeOptions
-from lesionlab.imaging.template_space import TemplateOptions, to_template
+from lesionlab.imaging.template_space import TemplateOptions
 from lesionlab.imaging.tissue import TissueOptions
 from lesionlab.parameters import CohortOptions, RunOptions
 from lesionlab.pipelines.preprocess import stages
+from lesionlab.pipelines.preprocess.recipes import (
+    RECIPES,
+    beside,
+    landmarks_key,
+    landmarks_learn,
+    root_of,
+    scan_keys,
+    template_key,
+    template_learns,
+    training_in,
+)
 from lesionlab.pipelines.preprocess.stages import Job
 from lesionlab.pipelines.running import run
 
-Science = Sequence[Callable[..., Any]]
-
 
 def coregister(
+    plan: pd.DataFrame,
     cohort: pd.DataFrame,
     folders: Folders,
     options: CoregisterOptions,
@@ -46,45 +50,33 @@ def coregister(
     quality: QCOptions,
     run_options: RunOptions,
 ) -> SubjectStore:
-    """Every sequence on the grid of the reference sequence."""
+    """Every sequence on the grid of the reference sequence; the plan is taken so that it is told beforehand."""
     jobs = _scans(cohort, options, cohort_options, layouts, reference, lesion_classes)
-    layout, classes = find_layout(layouts, cohort_options.layout), tuple(lesion_classes)
-    inputs = {study: fingerprint_of(key, layout, classes) for study, key in study_fingerprints(cohort).items()}
-    science: Science = [registration.coregister, read_lesion, read_volume]
-    root = folders.shared_stage("coregister")
-    return _run(root, jobs, stages.coregister_study, science, inputs, [options, reference], quality, run_options)
+    inputs = scan_keys(cohort, find_layout(layouts, cohort_options.layout), lesion_classes)
+    return _run("coregister", folders, jobs, inputs, [options, reference], quality, run_options)
 
 
 def extract_brain(
     source: SubjectStore, folders: Folders, options: BrainOptions, quality: QCOptions, run_options: RunOptions
 ) -> SubjectStore:
     """Brain masks, and sequences without skull."""
-    jobs, inputs, science = _jobs(source, options), source.fingerprints(), [brain.extract_brain]
-    root = folders.shared_stage("brain")
-    return _run(root, jobs, stages.brain_study, science, inputs, options, quality, run_options)
+    return _run("brain", folders, _jobs(source, options), source.fingerprints(), options, quality, run_options)
 
 
 def correct_bias(
     source: SubjectStore, folders: Folders, options: BiasOptions, quality: QCOptions, run_options: RunOptions
 ) -> SubjectStore:
     """Sequences without bias field."""
-    jobs, inputs, science = _jobs(source, options), source.fingerprints(), [bias.correct_study]
-    root = folders.shared_stage("bias")
-    return _run(root, jobs, stages.bias_study, science, inputs, options, quality, run_options)
+    return _run("bias", folders, _jobs(source, options), source.fingerprints(), options, quality, run_options)
 
 
 def learn_landmarks(
     source: SubjectStore, cohort: pd.DataFrame, folders: Folders, options: StandardizeOptions, run_options: RunOptions
 ) -> SubjectStore:
     """The standard intensity scale: learnt from the training split, or taken from an earlier run."""
-    learns = options.rule == "nyul" and options.landmarks is None
-    training = training_studies(source, cohort) if learns else []
+    training = training_studies(source, cohort) if landmarks_learn(options) else []
     job = stages.LandmarksJob(source, training, options, run_options.engine)
-    science: Science = [standardizing.fit_landmarks]
-    root, key = folders.stage("landmarks"), _key(source, training)
-    if options.landmarks is not None:
-        key = file_fingerprint(options.landmarks)
-    return _run_once(root, stages.STANDARD, job, stages.landmarks_study, science, key, run_options)
+    return _run_once("landmarks", folders, job, landmarks_key(source.fingerprints(), training, options), run_options)
 
 
 def standardize(
@@ -96,10 +88,9 @@ def standardize(
     run_options: RunOptions,
 ) -> SubjectStore:
     """Sequences on the standard intensity scale."""
-    jobs, learnt = _jobs(source, options, {"landmarks": landmarks}), landmarks.fingerprints()
-    inputs = {study: fingerprint_of(key, learnt) for study, key in source.fingerprints().items()}
-    science, root = [standardizing.standardize], folders.stage("standardize")
-    return _run(root, jobs, stages.standardize_study, science, inputs, options, quality, run_options)
+    jobs = _jobs(source, options, {"landmarks": landmarks})
+    inputs = beside(source.fingerprints(), landmarks.fingerprints())
+    return _run("standardize", folders, jobs, inputs, options, quality, run_options)
 
 
 def to_grid(
@@ -125,22 +116,18 @@ def to_grid(
         study: stages.GridJob(scans[study], study, coregistered, unbiased, standardized, space, options)
         for study in inputs
     }
-    science: Science = [grid.make_grid, image_on_grid, read_lesion, to_template]
     key = [options, space, file_fingerprint(space.space)]
-    return _run(folders.stage("grid"), jobs, stages.grid_study, science, inputs, key, quality, run_options)
+    return _run("grid", folders, jobs, inputs, key, quality, run_options)
 
 
 def build_atlas(
     source: SubjectStore, cohort: pd.DataFrame, folders: Folders, options: AtlasOptions, run_options: RunOptions
 ) -> SubjectStore:
     """The group template of the training studies, or one of an earlier run."""
-    learns = options.enabled and options.template is None
-    studies = training_studies(source, cohort) if learns else source.studies()
+    studies = training_studies(source, cohort) if template_learns(options) else source.studies()
     folder = folders.results if run_options.scheduler else None
     job = stages.TemplateJob(source, studies, options, run_options.engine, folder)
-    science: Science = [group_template.build_template, atlas.load_template]
-    key = _key(source, studies if learns else [])
-    return _run_once(folders.stage("template"), stages.TEMPLATE, job, stages.template_study, science, key, run_options)
+    return _run_once("template", folders, job, template_key(source.fingerprints(), studies, options), run_options)
 
 
 def align_atlas(
@@ -153,19 +140,15 @@ def align_atlas(
 ) -> SubjectStore:
     """The template at each study's position."""
     jobs = _jobs(source, options, {"template": template})
-    own = template.fingerprints()
-    inputs = {study: fingerprint_of(key, own) for study, key in source.fingerprints().items()}
-    science, root = [atlas.align_template], folders.stage("atlas")
-    return _run(root, jobs, stages.atlas_study, science, inputs, options, quality, run_options)
+    inputs = beside(source.fingerprints(), template.fingerprints())
+    return _run("atlas", folders, jobs, inputs, options, quality, run_options)
 
 
 def segment_tissues(
     source: SubjectStore, folders: Folders, options: TissueOptions, quality: QCOptions, run_options: RunOptions
 ) -> SubjectStore:
     """Tissue probabilities of each study."""
-    jobs, inputs, science = _jobs(source, options), source.fingerprints(), [tissue.segment_tissues]
-    root = folders.stage("tissues")
-    return _run(root, jobs, stages.tissue_study, science, inputs, options, quality, run_options)
+    return _run("tissues", folders, _jobs(source, options), source.fingerprints(), options, quality, run_options)
 
 
 def training_studies(source: SubjectStore, cohort: pd.DataFrame) -> list[str]:
@@ -174,12 +157,12 @@ def training_studies(source: SubjectStore, cohort: pd.DataFrame) -> list[str]:
     Raises:
         InputError: none is left.
     """
-    training = set(cohort.loc[cohort["split"] == "train", "study"])
-    left = [study for study in source.studies() if study in training]
+    left = training_in(cohort, source.studies())
     if not left:
+        split = cohort.loc[cohort["split"] == "train", "study"].nunique()
         raise InputError(
             "no training study is left",
-            given=f"{len(training)} in the split, none of them in {source.root.name}",
+            given=f"{split} in the split, none of them in {source.root.name}",
             allowed="at least one",
             cure="mend the training studies that failed, or change the split",
         )
@@ -205,33 +188,27 @@ def _jobs(source: SubjectStore, options: Any, extra: Mapping[str, Any] | None = 
 
 
 def _run(
-    root: Path,
+    stage: str,
+    folders: Folders,
     jobs: Mapping[str, Any],
-    work: Callable[[Any], StudyResult],
-    science: Science,
     inputs: Mapping[str, str],
     options: object,
     quality: QCOptions,
     run_options: RunOptions,
 ) -> SubjectStore:
     """A stage over its studies; those whose measures break a limit that gates are held back."""
-    return run(root, jobs, work, science, inputs, options, run_options, judge=judge(root.name, quality))
+    recipe, gate = RECIPES[stage], judge(stage, quality)
+    return run(root_of(folders, stage), jobs, recipe.work, recipe.science, inputs, options, run_options, judge=gate)
 
 
 def _run_once(
-    root: Path,
-    name: str,
+    stage: str,
+    folders: Folders,
     job: stages.LandmarksJob | stages.TemplateJob,
-    work: Callable[[Any], StudyResult],
-    science: Science,
-    key: str,
+    inputs: Mapping[str, str],
     run_options: RunOptions,
 ) -> SubjectStore:
     """A stage with one entry for all studies, whose job spreads itself over the workers."""
-    return run(root, {name: job}, work, science, {name: key}, job.options, run_options.alone)
-
-
-def _key(source: SubjectStore, studies: list[str]) -> str:
-    """A fingerprint of a set of studies."""
-    fingerprints = source.fingerprints()
-    return fingerprint_of({study: fingerprints[study] for study in studies})
+    recipe, jobs = RECIPES[stage], dict.fromkeys(inputs, job)
+    root, alone = root_of(folders, stage), run_options.alone
+    return run(root, jobs, recipe.work, recipe.science, inputs, job.options, alone)

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from lesionlab.pipelines.preprocess import nodes, quality, quality_stages, truth
+from lesionlab.pipelines.preprocess import nodes, planning, quality, quality_stages, truth
 
 STORES = ("coregistered", "brains", "unbiased", "standardized", "gridded", "atlases", "tissues")
 
@@ -22,8 +22,24 @@ def create_pipeline(**_: object) -> Pipeline:
     }
     stages = [
         node(
+            planning.say_plan,
+            {
+                "coregister": "params:coregister",
+                "brain": "params:brain",
+                "bias": "params:bias",
+                "standardize": "params:standardize",
+                "grid": "params:grid",
+                "space": "params:common_space",
+                "atlas": "params:atlas",
+                "tissues": "params:tissues",
+                **{name: scans[name] for name in scans if name not in ("quality", "run_options")},
+            },
+            "plan",
+            name="say_plan",
+        ),
+        node(
             nodes.coregister,
-            {"options": "params:coregister", **scans},
+            {"plan": "plan", "options": "params:coregister", **scans},
             "coregistered",
             name="coregister",
         ),

@@ -1,0 +1,97 @@
+"""The stages as data: what each does to a study, and what its results depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from lesionlab.data.fingerprints import file_fingerprint, fingerprint_of, study_fingerprints
+from lesionlab.data.layout import Layout
+from lesionlab.data.lesions import read_lesion
+from lesionlab.data.subject_store import StudyResult
+from lesionlab.datasets.folders import Folders
+from lesionlab.imaging import atlas, bias, brain, grid, group_template, registration, standardize, tissue
+from lesionlab.imaging.nifti import read_volume
+from lesionlab.imaging.raw_to_grid import image_on_grid
+from lesionlab.imaging.template_space import to_template
+from lesionlab.pipelines.preprocess import stages
+
+Keys = Mapping[str, str]  # study to fingerprint
+
+
+class Recipe(NamedTuple):
+    """One stage.
+
+    Attributes:
+        work: what it does to one study.
+        science: the functions behind it: their code is part of what a result depends on.
+        shared: whether all folds share it, since it has not seen the split.
+    """
+
+    work: Callable[[Any], StudyResult]
+    science: Sequence[Callable[..., Any]]
+    shared: bool = False
+
+
+RECIPES = {
+    "coregister": Recipe(stages.coregister_study, [registration.coregister, read_lesion, read_volume], shared=True),
+    "brain": Recipe(stages.brain_study, [brain.extract_brain], shared=True),
+    "bias": Recipe(stages.bias_study, [bias.correct_study], shared=True),
+    "landmarks": Recipe(stages.landmarks_study, [standardize.fit_landmarks]),
+    "standardize": Recipe(stages.standardize_study, [standardize.standardize]),
+    "grid": Recipe(stages.grid_study, [grid.make_grid, image_on_grid, read_lesion, to_template]),
+    "template": Recipe(stages.template_study, [group_template.build_template, atlas.load_template]),
+    "atlas": Recipe(stages.atlas_study, [atlas.align_template]),
+    "tissues": Recipe(stages.tissue_study, [tissue.segment_tissues]),
+}
+
+
+def root_of(folders: Folders, stage: str) -> Path:
+    """The stage's folder."""
+    return folders.shared_stage(stage) if RECIPES[stage].shared else folders.stage(stage)
+
+
+def training_in(cohort: pd.DataFrame, studies: Iterable[str]) -> list[str]:
+    """Those of the studies that are in the training split, in their order."""
+    training = set(cohort.loc[cohort["split"] == "train", "study"])
+    return [study for study in studies if study in training]
+
+
+def scan_keys(cohort: pd.DataFrame, layout: Layout, lesion_classes: Sequence[str]) -> Keys:
+    """What co-registration depends on: the files' content, and how they are read."""
+    classes = tuple(lesion_classes)
+    return {study: fingerprint_of(key, layout, classes) for study, key in study_fingerprints(cohort).items()}
+
+
+def set_key(keys: Keys, studies: Iterable[str]) -> str:
+    """A fingerprint of a set of studies."""
+    return fingerprint_of({study: keys[study] for study in studies})
+
+
+def beside(keys: Keys, learnt: Keys) -> Keys:
+    """What a study's result depends on where something learnt from others comes in as well."""
+    return {study: fingerprint_of(key, learnt) for study, key in keys.items()}
+
+
+def landmarks_learn(options: standardize.StandardizeOptions) -> bool:
+    """Whether landmarks are learnt from this run's training studies."""
+    return options.rule == "nyul" and options.landmarks is None
+
+
+def landmarks_key(keys: Keys, training: Sequence[str], options: standardize.StandardizeOptions) -> Keys:
+    """What the landmarks depend on: training studies, or the file they are taken from."""
+    key = set_key(keys, training if landmarks_learn(options) else [])
+    return {stages.STANDARD: key if options.landmarks is None else file_fingerprint(options.landmarks)}
+
+
+def template_learns(options: atlas.AtlasOptions) -> bool:
+    """Whether the template is built from this run's training studies."""
+    return options.enabled and options.template is None
+
+
+def template_key(keys: Keys, training: Sequence[str], options: atlas.AtlasOptions) -> Keys:
+    """What the template depends on: training studies, or nothing but its options."""
+    return {stages.TEMPLATE: set_key(keys, training if template_learns(options) else [])}
