@@ -132,4 +132,9 @@ def test_what_depends_on_the_split_lies_with_the_fold(catalog):
 
 
 def test_the_hooks_are_registered():
-    assert [type(hook).__name__ for hook in HOOKS] == ["RequirementHooks", "QuarantineHooks", "TrackingHooks"]
+    assert [type(hook).__name__ for hook in HOOKS] == [
+        "LockHooks",
+        "RequirementHooks",
+        "QuarantineHooks",
+        "TrackingHooks",
+    ]

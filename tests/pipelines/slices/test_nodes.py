@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,16 +76,29 @@ def stages(store) -> dict[str, SubjectStore]:
     }
 
 
-def cut(tmp_path: Path, cohort: pd.DataFrame, stages: dict[str, SubjectStore], rules: SliceRules = RULES, allow=False):
+def cut(
+    tmp_path: Path,
+    cohort: pd.DataFrame,
+    stages: dict[str, SubjectStore],
+    rules: SliceRules = RULES,
+    allow=False,
+    flags: Sequence[tuple[str, str]] = (),
+):
     return make_slices(
         cohort,
         **stages,
+        qc_flags=pd.DataFrame(flags, columns=["study", "action"]),
         folders=Folders(tmp_path / "shared", tmp_path / "fold"),
         rules=rules,
         sequences=["T1w"],
         lesion_classes=["edema"],
         run_options=RunOptions(allow_failures=allow),
     )
+
+
+def test_studies_that_quality_control_holds_back_give_no_slices(tmp_path, cohort, stages):
+    slices = cut(tmp_path, cohort, stages, flags=[("a", "warn"), ("b_1", "quarantine")])
+    assert sorted(slices.table["study"].unique()) == ["a", "b_2", "c"]
 
 
 def test_slices_know_their_subject_study_and_split(tmp_path, cohort, stages):

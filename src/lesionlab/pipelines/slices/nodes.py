@@ -9,6 +9,7 @@ import pandas as pd
 
 from lesionlab.data.artifact import is_current, writing
 from lesionlab.data.fingerprints import fingerprint_of
+from lesionlab.data.limits import held_back
 from lesionlab.data.slice_rules import SliceRules
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import StudySlices, study_slices
@@ -27,19 +28,21 @@ def make_slices(
     gridded: SubjectStore,
     atlases: SubjectStore,
     tissues: SubjectStore,
+    qc_flags: pd.DataFrame,
     folders: Folders,
     rules: SliceRules,
     sequences: list[str],
     lesion_classes: list[str],
     run_options: RunOptions,
 ) -> SliceStore:
-    """The slices of every study that passed all stages.
+    """The slices of every study that passed all stages, and that quality control does not hold back.
 
     Raises:
         InputError: studies could not be cut and that is not allowed, or none could.
     """
     root = folders.features("slices")
     done = set(gridded.studies()) & set(atlases.studies()) & set(tissues.studies())
+    done -= set(held_back(qc_flags))
     studies = labelled(cohort[cohort["study"].isin(done)])
     about = cohort.drop_duplicates("study").set_index("study").loc[studies, ["subject", "split"]]
     stores = [store.fingerprints() for store in (gridded, atlases, tissues)]

@@ -16,6 +16,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "gridded": "gridded",
                     "atlases": "atlases",
                     "tissues": "tissues",
+                    "qc_flags": "qc_flags",
                     "folders": "folders",
                     "rules": "params:slices",
                     "sequences": "params:sequences",
