@@ -16,8 +16,8 @@ from lesionlab.imaging.standardize import StandardizeOptions
 from lesionlab.imaging.template_space import TemplateOptions
 from lesionlab.imaging.transforms import matrix_from_itk_bytes
 from lesionlab.imaging.volume import Volume
-from lesionlab.pipelines.preprocess import stages
-from lesionlab.pipelines.preprocess.stages import Job
+from lesionlab.pipelines.preprocess import jobs, stages
+from lesionlab.pipelines.preprocess.jobs import Job
 
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
 CLASSES = ("edema", "tumor")
@@ -50,7 +50,7 @@ LESION = LesionLayout.model_validate({"file": "{subject}", "drawn_on": "T1w", "c
 
 
 def test_coregistered_studies_have_the_projects_lesion_codes_and_the_given_brain(rows):
-    done = stages.coregister_study(stages.Scans(rows, "T1w", LESION, CLASSES, OFF))
+    done = stages.coregister_study(jobs.Scans(rows, "T1w", LESION, CLASSES, OFF))
     assert sorted(done.volumes) == ["FLAIR", "T1w", "brain", "lesion"]
     lesion = done.volumes["lesion"].data
     assert (lesion[2, 2, 1], lesion[3, 3, 1], np.count_nonzero(lesion)) == (2, 3, 2) and lesion.dtype == np.uint8
@@ -60,7 +60,7 @@ def test_coregistered_studies_have_the_projects_lesion_codes_and_the_given_brain
 
 def test_a_study_without_masks_has_none(rows):
     bare = rows.assign(lesion_path="", lesion_on="", brain_path="")
-    done = stages.coregister_study(stages.Scans(bare, "T1w", LESION, CLASSES, OFF))
+    done = stages.coregister_study(jobs.Scans(bare, "T1w", LESION, CLASSES, OFF))
     assert sorted(done.volumes) == ["FLAIR", "T1w"]
 
 
@@ -80,7 +80,7 @@ def test_the_brain_is_cut_out(new_store):
 @pytest.mark.parametrize(("rule", "background"), [("nyul", 0), ("p99_5", 0), ("zscore_third", -1)])
 def test_from_raw_scan_to_grid(rows, new_store, tmp_path, rule, background):
     """What the stages found out is applied to the raw scan at the end; the background is what the rule says."""
-    scans = stages.Scans(rows, "T1w", LESION, CLASSES, OFF)
+    scans = jobs.Scans(rows, "T1w", LESION, CLASSES, OFF)
     done = stages.coregister_study(scans)
     coregistered = store_of(new_store, "coregister", done)
     found = stages.brain_study(Job(coregistered, "a", BrainOptions(backend="given", plausible_ml=(0.0, 99.0))))
@@ -88,14 +88,14 @@ def test_from_raw_scan_to_grid(rows, new_store, tmp_path, rule, background):
     kept = {name: one.data for name, one in found.volumes.items()} | field
     halved = {name: data / 2 if name in scans.paths else data for name, data in kept.items()}  # as bias leaves them
     unbiased = new_store("bias", {"a": halved})
-    learnt = stages.landmarks_study(stages.LandmarksJob(unbiased, ["a"], StandardizeOptions(rule=rule), Engine(1)))
+    learnt = stages.landmarks_study(jobs.LandmarksJob(unbiased, ["a"], StandardizeOptions(rule=rule), Engine(1)))
     landmarks = store_of(new_store, "landmarks", learnt, "standard")
     options = StandardizeOptions(rule=rule)
     scaled = stages.standardize_study(Job(unbiased, "a", options, {"landmarks": landmarks}))
     standard = store_of(new_store, "standardize", scaled)
     grid = GridOptions(in_plane_mm=2.0, size=(8, 8))
     on_grid = stages.grid_study(
-        stages.GridJob(scans, "a", coregistered, unbiased, standard, TemplateOptions(), grid)
+        jobs.GridJob(scans, "a", coregistered, unbiased, standard, TemplateOptions(), grid)
     ).volumes
     outside = on_grid["brain"].data == 0
     assert outside.any() and (on_grid["T1w"].data[outside] == background).all()
@@ -119,14 +119,14 @@ def store_of(new_store, name, result, study="a"):
 
 
 def test_transforms_lie_beside_the_volumes_for_ants(rows):
-    done = stages.coregister_study(stages.Scans(rows, "T1w", LESION, CLASSES, OFF))
+    done = stages.coregister_study(jobs.Scans(rows, "T1w", LESION, CLASSES, OFF))
     np.testing.assert_allclose(matrix_from_itk_bytes(done.files["FLAIR_to_reference.mat"]), np.eye(4), atol=1e-12)
 
 
 def test_masks_and_fields_are_no_sequences(new_store):
     arrays = {name: np.ones((2, 2, 2), np.float32) for name in ("T1w", "FLAIR", "brain", "lesion", "field_T1w")}
     store = new_store("bias", {"a": arrays})
-    assert sorted(stages.sequences(store, "a")) == ["FLAIR", "T1w"]
+    assert sorted(jobs.sequences(store, "a")) == ["FLAIR", "T1w"]
     job = Job(store, "a", None)
     assert sorted(job.images()) == ["FLAIR", "T1w"] and sorted(job.masks()) == ["brain", "lesion"]
     bare = new_store("bare", {"a": {"T1w": arrays["T1w"]}})

@@ -22,7 +22,7 @@ from lesionlab.imaging.standardize import StandardizeOptions
 from lesionlab.imaging.template_space import TemplateOptions
 from lesionlab.imaging.tissue import TissueOptions
 from lesionlab.parameters import CohortOptions, RunOptions
-from lesionlab.pipelines.preprocess import stages
+from lesionlab.pipelines.preprocess.jobs import GridJob, Job, LandmarksJob, Scans, TemplateJob
 from lesionlab.pipelines.preprocess.recipes import (
     RECIPES,
     beside,
@@ -34,7 +34,6 @@ from lesionlab.pipelines.preprocess.recipes import (
     template_learns,
     training_in,
 )
-from lesionlab.pipelines.preprocess.stages import Job
 from lesionlab.pipelines.running import run
 
 
@@ -75,7 +74,7 @@ def learn_landmarks(
 ) -> SubjectStore:
     """The standard intensity scale: learnt from the training split, or taken from an earlier run."""
     training = training_studies(source, cohort) if landmarks_learn(options) else []
-    job = stages.LandmarksJob(source, training, options, run_options.engine)
+    job = LandmarksJob(source, training, options, run_options.engine)
     return _run_once("landmarks", folders, job, landmarks_key(source.fingerprints(), training, options), run_options)
 
 
@@ -113,8 +112,7 @@ def to_grid(
     scans = _scans(cohort, coregister_options, cohort_options, layouts, reference, lesion_classes)
     inputs = standardized.fingerprints()
     jobs = {
-        study: stages.GridJob(scans[study], study, coregistered, unbiased, standardized, space, options)
-        for study in inputs
+        study: GridJob(scans[study], study, coregistered, unbiased, standardized, space, options) for study in inputs
     }
     key = [options, space, file_fingerprint(space.space)]
     return _run("grid", folders, jobs, inputs, key, quality, run_options)
@@ -126,7 +124,7 @@ def build_atlas(
     """The group template of the training studies, or one of an earlier run."""
     studies = training_studies(source, cohort) if template_learns(options) else source.studies()
     folder = folders.results if run_options.scheduler else None
-    job = stages.TemplateJob(source, studies, options, run_options.engine, folder)
+    job = TemplateJob(source, studies, options, run_options.engine, folder)
     return _run_once("template", folders, job, template_key(source.fingerprints(), studies, options), run_options)
 
 
@@ -176,11 +174,11 @@ def _scans(
     layouts: dict[str, Any],
     reference: str,
     lesion_classes: list[str],
-) -> dict[str, stages.Scans]:
+) -> dict[str, Scans]:
     """Each study's files and how to read them."""
     lesion, classes = find_layout(layouts, cohort_options.layout).lesion, tuple(lesion_classes)
     studies = cohort.groupby("study", sort=True)
-    return {str(study): stages.Scans(rows, reference, lesion, classes, options) for study, rows in studies}
+    return {str(study): Scans(rows, reference, lesion, classes, options) for study, rows in studies}
 
 
 def _jobs(source: SubjectStore, options: Any, extra: Mapping[str, Any] | None = None) -> dict[str, Job[Any]]:
@@ -204,7 +202,7 @@ def _run(
 def _run_once(
     stage: str,
     folders: Folders,
-    job: stages.LandmarksJob | stages.TemplateJob,
+    job: LandmarksJob | TemplateJob,
     inputs: Mapping[str, str],
     run_options: RunOptions,
 ) -> SubjectStore:

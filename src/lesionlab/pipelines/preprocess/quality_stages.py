@@ -16,7 +16,7 @@ from lesionlab.imaging.nifti import read_volume
 from lesionlab.imaging.quality import measure_study, study_profiles
 from lesionlab.imaging.volume import Volume
 from lesionlab.parameters import RunOptions
-from lesionlab.pipelines.preprocess.stages import in_reference_space
+from lesionlab.pipelines.preprocess.jobs import in_reference_space
 from lesionlab.pipelines.running import run
 from lesionlab.reporting.strips import study_strip
 

@@ -18,6 +18,7 @@ from lesionlab.imaging.nifti import read_volume
 from lesionlab.imaging.raw_to_grid import image_on_grid
 from lesionlab.imaging.template_space import to_template
 from lesionlab.pipelines.preprocess import stages
+from lesionlab.pipelines.preprocess.jobs import STANDARD, TEMPLATE
 
 Keys = Mapping[str, str]  # study to fingerprint
 
@@ -84,7 +85,7 @@ def landmarks_learn(options: standardize.StandardizeOptions) -> bool:
 def landmarks_key(keys: Keys, training: Sequence[str], options: standardize.StandardizeOptions) -> Keys:
     """What the landmarks depend on: training studies, or the file they are taken from."""
     key = set_key(keys, training if landmarks_learn(options) else [])
-    return {stages.STANDARD: key if options.landmarks is None else file_fingerprint(options.landmarks)}
+    return {STANDARD: key if options.landmarks is None else file_fingerprint(options.landmarks)}
 
 
 def template_learns(options: atlas.AtlasOptions) -> bool:
@@ -94,4 +95,4 @@ def template_learns(options: atlas.AtlasOptions) -> bool:
 
 def template_key(keys: Keys, training: Sequence[str], options: atlas.AtlasOptions) -> Keys:
     """What the template depends on: training studies, or nothing but its options."""
-    return {stages.TEMPLATE: set_key(keys, training if template_learns(options) else [])}
+    return {TEMPLATE: set_key(keys, training if template_learns(options) else [])}

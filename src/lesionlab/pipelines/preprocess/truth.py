@@ -20,7 +20,7 @@ from lesionlab.imaging.tissue import TISSUES
 from lesionlab.imaging.volume import Volume
 from lesionlab.metrics import truth as measure
 from lesionlab.parameters import RunOptions
-from lesionlab.pipelines.preprocess.stages import BRAIN, FIELD, in_reference_space, sequences
+from lesionlab.pipelines.preprocess.jobs import BRAIN, FIELD, in_reference_space, sequences
 from lesionlab.pipelines.running import run
 
 COHORT = "all"  # the "subject" of a measure that compares subjects with one another

@@ -17,7 +17,7 @@ from lesionlab.data.subject_store import SubjectStore
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
 from lesionlab.parameters import RunOptions
-from lesionlab.pipelines.preprocess.stages import BRAIN, LESION, sequences
+from lesionlab.pipelines.preprocess.jobs import BRAIN, LESION, sequences
 from lesionlab.pipelines.running import code_of
 
 _log = logging.getLogger(__name__)
