@@ -35,6 +35,7 @@ from lesionlab.data.stage import run_stage
 from lesionlab.data.subject_store import MANIFEST, StudyResult, SubjectStore
 from lesionlab.imaging.bias import BiasOptions, correct_study
 from lesionlab.imaging.brain import apply_mask
+from lesionlab.imaging.n4 import N4Options
 from lesionlab.imaging.volume import Volume
 
 KINDS = ("worker", "run", "run and workers")
@@ -79,7 +80,9 @@ def bias_study(job: tuple[SubjectStore, str, int]) -> StudyResult:
     """The second stage: N4."""
     store, study, iterations = job
     done = correct_study(
-        {"T1w": store.volume(study, "T1w")}, store.volume(study, "brain"), BiasOptions(iterations=(iterations,))
+        {"T1w": store.volume(study, "T1w")},
+        store.volume(study, "brain"),
+        BiasOptions(method="n4", n4=N4Options(iterations=(iterations,))),
     )
     return StudyResult(done.volumes, done.qc)
 

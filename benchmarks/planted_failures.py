@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 from planting import KINDS, Patient
 
+from lesionlab.data.engine import Engine
 from lesionlab.data.limits import MEASURE_COLUMNS, QCOptions, flags, judged_measures
 from lesionlab.data.subject_store import SubjectStore
 from lesionlab.data.workers import run_parallel
@@ -71,7 +72,7 @@ def main() -> None:
     splits = cohort.drop_duplicates("study").set_index("study")["split"]
     trials = dict(_trials(splits, primary, options))
     rows = []
-    for name, outcome in run_parallel(planted, trials, options.workers):
+    for name, outcome in run_parallel(planted, trials, Engine(options.workers)):
         trial = trials[name]
         found = judged(trial, outcome, clean, quality)
         seen = sorted(found.apply(lambda row: f"{row['measure']} ({row['kind']})", axis=1)) if len(found) else []
@@ -128,7 +129,7 @@ def measured(cohort: pd.DataFrame, primary: Path, options: argparse.Namespace) -
     stores = {stage: SubjectStore(primary / stage) for stage in STAGES}
     studies = list(dict.fromkeys(cohort["study"]))
     jobs = {study: QualityJob(study, "", stores, options.reference) for study in studies}
-    found = dict(run_parallel(measure, jobs, options.workers))
+    found = dict(run_parallel(measure, jobs, Engine(options.workers)))
     return {study: found[study] for study in studies}
 
 

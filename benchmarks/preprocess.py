@@ -36,6 +36,7 @@ RESULTS = Path(__file__).with_suffix(".json")
 EXPERIMENTS = PROJECT / "data" / "experiments"
 POLL_SECONDS = 0.2
 MIB = 2**20
+LONG_ENOUGH = 1.0  # s, of a stage for a ratio
 TEST_SHARE, VALIDATION_SHARE = 0.25, 0.125  # as in conf/base
 
 
@@ -59,7 +60,8 @@ def workers(options: argparse.Namespace) -> dict[str, Any]:
     many = os.cpu_count() or 1
     runs = {count: fresh(f"benchmark-workers{count}", scans, options.subjects, count) for count in (1, many)}
     ratio = runs[1]["seconds"] / runs[many]["seconds"]
-    studies = {stage: runs[1]["stages"][stage] / runs[many]["stages"][stage] for stage in runs[1]["stages"]}
+    long = [stage for stage, seconds in runs[many]["stages"].items() if seconds >= LONG_ENOUGH]
+    studies = {stage: runs[1]["stages"][stage] / runs[many]["stages"][stage] for stage in long}
     return {"subjects": options.subjects, "runs": runs, "ratio": ratio, "ratio_by_stage": studies}
 
 

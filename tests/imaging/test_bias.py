@@ -161,3 +161,16 @@ def test_an_empty_mask_is_an_error(case):
     volume, mask, *_ = case
     with pytest.raises(InputError, match="empty"):
         correct_bias(volume, mask.like(np.zeros_like(mask.data)), BiasOptions())
+
+
+def test_the_only_whole_scan_goes_to_n4(study):
+    """One sequence alone hardly tells tissue from field, also where the others saw a part of the brain."""
+    volumes, mask, _ = study
+    whole, *others = volumes
+    half = {
+        name: volumes[name].like(np.where(np.arange(SHAPE[2]) < SHAPE[2] // 2, volumes[name].data, 0))
+        for name in others
+    }
+    done = correct_study({whole: volumes[whole], **half}, mask, BiasOptions())
+    alone = correct_study({whole: volumes[whole]}, mask, BiasOptions(method="n4"))
+    np.testing.assert_allclose(done.log_fields[whole].data, alone.log_fields[whole].data, atol=1e-6)

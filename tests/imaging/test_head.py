@@ -54,3 +54,11 @@ def test_the_inside_begins_at_a_depth_in_mm_and_not_at_the_border_of_the_scan():
     deep = inner(Volume(head, np.diag([2.0, 1, 3, 1])), 5.0).data
     # The centre of column 4 lies 2 mm from the next one outside, that of column 6 lies 6 mm from it.
     assert (deep[6:] == 1).all() and (deep[:6] == 0).all()
+
+
+@pytest.mark.parametrize("planes", [3, 4, 9])
+def test_a_scan_of_few_planes_has_a_head(make_head, upright, planes):
+    shape = (44, 50, planes)
+    found = head_mask(make_head(upright((4, 4, 5), shape), shape)).data
+    # Closing a gap must not take the field of view's end for air: every plane shows the head.
+    assert found.any(axis=(0, 1)).all()

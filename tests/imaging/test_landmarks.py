@@ -65,3 +65,10 @@ def test_a_brain_without_its_lesion():
 
 def test_values_brought_to_their_ends():
     np.testing.assert_allclose(to_ends(np.array([2.0, 4.0, 12.0]), (0.0, 1.0)), [0, 0.2, 1])
+
+
+def test_where_a_scan_saw_nothing_there_are_no_intensities():
+    data = np.zeros((4, 4, 4), np.float32)
+    data[:2] = np.arange(1, 33).reshape(2, 4, 4)  # the other half of the brain lay beyond the field of view
+    values = brain_values(Volume(data, np.eye(4)), Volume(np.ones(data.shape, np.uint8), np.eye(4)))
+    np.testing.assert_array_equal(np.sort(values), np.arange(1, 33))

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from lesionlab.errors import InputError
 from lesionlab.imaging.alignment import CheckOptions, failure
+from lesionlab.imaging.brain import BrainOptions, extract_brain
+from lesionlab.imaging.head import head_mask
 from lesionlab.imaging.registration import CoregisterOptions, align, coregister, pick_reference, ready, register
 from lesionlab.imaging.resample import resample_like
 from lesionlab.imaging.volume import Volume, same_grid
@@ -183,3 +186,17 @@ def test_a_brain_mask_follows_the_sequence_it_was_drawn_on(pair):
     nowhere = Volume(on_reference.data[1:], fixed.affine)
     with pytest.raises(InputError, match="brain mask lies on the grid of no sequence.*T1w.*FLAIR"):
         coregister(scans, "T1w", None, None, quick, nowhere)
+
+
+def test_the_background_of_a_stripped_scan_stays_constant(pair, moved):
+    """A spline rings around what was cut out; a brain mask that is whatever differs from the background would grow."""
+    fixed, scan = pair
+    alone = [
+        volume.like(np.where(head_mask(volume).data > 0, volume.data, -7).astype(np.float32))
+        for volume in (fixed, scan)
+    ]
+    done = coregister({"T1w": alone[0], "FLAIR": alone[1]}, "T1w", None, None, CoregisterOptions())
+    image = done.volumes["FLAIR"].data
+    outside = ~ndimage.binary_dilation(head_mask(fixed).data > 0, iterations=4)
+    assert (image[outside] == -7).mean() > 0.95
+    assert extract_brain(done.volumes, BrainOptions(backend="skull_stripped", plausible_ml=(0, 1e4))).mask.data.any()

@@ -53,7 +53,7 @@ class Limit(BaseModel):
 
 Limits = Mapping[str, Mapping[str, Limit | None]]
 
-#: Chosen on the phantom's training subjects and real scans; see docs/preprocessing.md.
+#: Chosen on the phantom's training subjects and real scans; see docs/quality.md.
 DEFAULT_LIMITS: dict[str, dict[str, Limit | None]] = {
     "coregister": {
         "*_mi_gain": Limit(min=0.8, action="quarantine"),

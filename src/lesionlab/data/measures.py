@@ -53,8 +53,9 @@ KNOWN: tuple[Known, ...] = (
     Known("coregister", "*_edge_agreement", "low", 0.04, "agreement of edges as registration left them", _ALIGNED),
     Known("coregister", "*_overlap", "none", 0.05, "share of the head that both scans see", _ALIGNED),
     Known("coregister", "*_searched", "none", 0.5, "whether registration had to search for its start", _ALIGNED),
-    Known("coregister", "template_*", "none", 0.05, "registration to the template space", _ALIGNED),
-    Known("coregister", "template_brain_dice", "low", 0.02, "overlap of the brain with the template's", _ALIGNED),
+    Known("grid", "template_*", "none", 0.05, "registration to the template space", _ALIGNED),
+    Known("grid", "template_edge_agreement", "low", 0.05, "edges of the template and the scan agree", _ALIGNED),
+    Known("grid", "template_brain_dice", "low", 0.02, "overlap of the brain with the template's", _ALIGNED),
     Known(
         "coregister", "*_edge_similarity", "low", 0.04, "agreement of edge directions with the reference's", _ALIGNED
     ),

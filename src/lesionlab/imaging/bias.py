@@ -122,20 +122,27 @@ def _estimate(
     if options.method == "n4" or len(volumes) == 1:  # one sequence alone hardly tells tissue from field: N4 does better
         fields, white = fit_n4(volumes, usable, options.n4)
         return fields, inside if white is None else white
-    return _by_tissues(volumes, usable, options.tissue_fit)
+    return _by_tissues(volumes, usable, options)
 
 
 def _by_tissues(
-    volumes: Mapping[str, Volume], usable: Mapping[str, np.ndarray], options: TissueFitOptions
+    volumes: Mapping[str, Volume], usable: Mapping[str, np.ndarray], options: BiasOptions
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """All sequences at once; one that saw a part of the brain only is fitted with the others in that part alone."""
     most = max(np.count_nonzero(mask) for mask in usable.values())
     whole = [name for name, mask in usable.items() if np.count_nonzero(mask) >= _WHOLE * most]
-    fit = _fit_where_all_are(volumes, usable, whole, options)
-    fields = dict(fit.log_fields)
+    fit = _fit_where_all_are(volumes, usable, whole, options.tissue_fit)
+    fields = dict(fit.log_fields) if len(whole) > 1 else _alone(volumes, usable, whole, options)
     for name in volumes.keys() - set(whole):
-        fields[name] = _fit_where_all_are(volumes, usable, [*whole, name], options).log_fields[name]
+        fields[name] = _fit_where_all_are(volumes, usable, [*whole, name], options.tissue_fit).log_fields[name]
     return fields, fit.uniform
+
+
+def _alone(
+    volumes: Mapping[str, Volume], usable: Mapping[str, np.ndarray], names: list[str], options: BiasOptions
+) -> dict[str, np.ndarray]:
+    """One sequence alone hardly tells tissue from field: N4 does better."""
+    return fit_n4({name: volumes[name] for name in names}, {name: usable[name] for name in names}, options.n4)[0]
 
 
 def _fit_where_all_are(

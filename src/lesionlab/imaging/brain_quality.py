@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 from scipy import ndimage
 
+from lesionlab.imaging.background import border
 from lesionlab.imaging.volume import Volume
 
 _THIN_MM = 6.0  # distance of the voxels looked at for symmetry
@@ -58,13 +59,6 @@ def mask_quality(mask: Volume, scan: Volume) -> dict[str, float]:
         "empty_fraction": float((scan.data[inside] == 0).mean()),
         "symmetry": _symmetry(mask),
     }
-
-
-def border(data: np.ndarray) -> np.ndarray:
-    """Voxels on the field of view's border ``(N,)``, first and last plane aside: a brain may reach those."""
-    inner = np.zeros(data.shape, dtype=bool)
-    inner[1:-1, 1:-1, :] = True
-    return data[~inner]
 
 
 def _cut_fraction(inside: np.ndarray) -> float:

@@ -20,7 +20,10 @@ def head_mask(volume: Volume) -> Volume:
     """Where the head is, with a rim of air: uint8. Air far from it tells a registration nothing."""
     data = ndimage.gaussian_filter(volume.data - volume.data.min(), 1.0)
     head = data > AIR * np.percentile(data, TOP_PERCENTILE)
-    head = ndimage.binary_fill_holes(ndimage.binary_closing(head, iterations=_RIM))
+    wide = ndimage.binary_dilation(head, iterations=_RIM)
+    # A closing that takes what lies beyond the field of view for head: a scan of a few planes would lose all of them.
+    closed = ndimage.binary_erosion(wide, iterations=_RIM, border_value=1)
+    head = ndimage.binary_fill_holes(closed)
     return volume.like(ndimage.binary_dilation(head, iterations=_RIM).astype(np.uint8))
 
 

@@ -46,12 +46,13 @@ def to_ends(marks: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
 def brain_values(volume: Volume, mask: Volume, lesion: Volume | None = None) -> np.ndarray:
     """The brain's intensities ``(N,)`` float64, without those of a lesion where one is given.
 
-    A lesion that fills the brain is not left out.
+    Where a volume is exactly 0 its scan saw nothing: those voxels are no intensities. A lesion that fills the brain is
+    not left out.
 
     Raises:
         InputError: the mask is empty or the volume constant within it.
     """
-    inside = mask.data > 0
+    inside = (mask.data > 0) & (volume.data != 0)
     normal = inside if lesion is None else inside & (lesion.data == 0)
     values = volume.data[normal if normal.any() else inside].astype(np.float64)
     spread = 0.0 if values.size == 0 else float(np.ptp(np.percentile(values, _SPREAD_PERCENTILES)))

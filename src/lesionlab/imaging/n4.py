@@ -53,11 +53,14 @@ def fit_n4(
     """
     guide = next((name for name in options.guide if name in volumes), None)
     white = None if guide is None else white_matter(volumes[guide], usable[guide], options)
-    fields = {
-        name: _n4(volume, usable[name] if white is None else usable[name] & white, options)
-        for name, volume in volumes.items()
-    }
+    fields = {name: _n4(volume, _within(usable[name], white), options) for name, volume in volumes.items()}
     return fields, white
+
+
+def _within(usable: np.ndarray, white: np.ndarray | None) -> np.ndarray:
+    """The white matter that a scan saw; all it saw, where that is none."""
+    seen = usable if white is None else usable & white
+    return seen if seen.any() else usable
 
 
 def white_matter(volume: Volume, inside: np.ndarray, options: N4Options) -> np.ndarray:

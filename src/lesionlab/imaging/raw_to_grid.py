@@ -71,6 +71,8 @@ def _whole(scan: Volume, brain: Volume, to_scan: np.ndarray) -> Volume:
     if counts.size == 0 or counts.max() < _MOSTLY * counts.sum():
         return scan
     inside &= scan.data != values[counts.argmax()]
+    if not inside.any():
+        return scan
     nearest = ndimage.distance_transform_edt(
         ~inside, sampling=scan.spacing, return_distances=False, return_indices=True
     )

@@ -13,6 +13,7 @@ from lesionlab.errors import InputError
 from lesionlab.imaging.alignment import CheckOptions, Prepared, failure, measure
 from lesionlab.imaging.ants_bridge import matrix_from_ants, scratch, to_ants, write_matrix
 from lesionlab.imaging.ants_command import Metric, Search, Stage
+from lesionlab.imaging.background import background_of
 from lesionlab.imaging.head import center, flattened, head_mask, inner, no_finer
 from lesionlab.imaging.initialise import SearchOptions, best_of_three, searched
 from lesionlab.imaging.resample import resample_like
@@ -156,11 +157,9 @@ def coregister(
         return resample_like(mask, fixed, matrix=matrix, interpolation=options.label_interpolation)
 
     def moved(name: str) -> Volume:
-        volume, fill = volumes[name], float(volumes[name].data.min())
         if name == reference or not options.enabled:
-            return volume
-        matrix = found[name].matrix
-        return resample_like(volume, fixed, matrix=matrix, interpolation=options.interpolation, fill=fill)
+            return volumes[name]
+        return _moved(volumes[name], fixed, found[name].matrix, options)
 
     return Coregistered(
         {name: moved(name) for name in volumes},
@@ -169,6 +168,21 @@ def coregister(
         {name: each.matrix for name, each in found.items()},
         {f"{name}_{key}": value for name, each in found.items() for key, value in each.qc.items()},
     )
+
+
+def _moved(volume: Volume, fixed: Volume, matrix: np.ndarray, options: CoregisterOptions) -> Volume:
+    """The volume on the reference's grid; where the scan saw nothing its background, or 0.
+
+    A spline rings around a brain that was cut out: what no voxel but background touches stays background.
+    """
+    background = background_of(volume)
+    fill = min(float(volume.data.min()), 0.0) if background is None else background
+    image = resample_like(volume, fixed, matrix=matrix, interpolation=options.interpolation, fill=fill)
+    if background is None:
+        return image
+    something = volume.like((volume.data != background).astype(np.float32))
+    touched = resample_like(something, fixed, matrix=matrix, antialias=False).data > 0
+    return image.like(np.where(touched, image.data, np.float32(background)))
 
 
 def _register_all(volumes: Mapping[str, Volume], reference: str, options: CoregisterOptions) -> dict[str, Registered]:

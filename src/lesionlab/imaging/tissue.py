@@ -242,7 +242,7 @@ def _atropos(
             smoothing=options.smoothing,
             iterations=options.iterations,
         )
-    shares = np.stack(posterior) * inside
+    shares = np.nan_to_num(np.stack(posterior)) * inside
     total = shares.sum(axis=0)
     # Where no class explains a voxel (a lesion brighter than any tissue), the priors decide.
     lost = inside & (total < _UNEXPLAINED)

@@ -42,7 +42,7 @@ def header_oddities(file: Path, path: Path | str, subject: str | None) -> tuple[
 def _orientation_oddities(header: Any, sform: bool, qform: bool, sound: bool) -> list[str]:
     if not sform and not qform:
         return [
-            "neither sform nor qform is set: orientation and position are unknown, left-to-right storage is assumed"
+            "neither sform nor qform is set: place and orientation are unknown, storage from right to left is assumed"
         ]
     if not sform or not sound:
         return []

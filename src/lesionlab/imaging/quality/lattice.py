@@ -54,7 +54,7 @@ def lattice_around(brain: Volume, step: float = STEP_MM, margin: float = MARGIN_
     """The lattice around a brain mask (anything above 0), on whatever grid.
 
     Raises:
-        ValueError: the mask is empty.
+        ValueError: the mask is empty, or too small for the lattice.
     """
     places = np.argwhere(brain.data > 0)
     if not len(places):
@@ -65,4 +65,6 @@ def lattice_around(brain: Volume, step: float = STEP_MM, margin: float = MARGIN_
     affine[:3, 3] = low
     shape = tuple(int(side) for side in np.ceil((high - low) / step) + 1)
     found = resample(brain.like((brain.data > 0).astype(np.float32)), shape, affine).data > 0.5  # type: ignore[arg-type]
+    if not found.any():
+        raise ValueError(f"the brain mask vanishes between voxels of {step:g} mm")
     return Lattice(found, affine, step)

@@ -173,7 +173,9 @@ class _View:
             if f"{FIELD}{name}" in after:
                 even = intensity.unevenness(self.lattice.sampled(after[name]), white, self.lattice)
                 found[f"{name}_unevenness"] = even
-                found[f"{name}_unevenness_ratio"] = even / intensity.unevenness(image, white, self.lattice)
+                before = intensity.unevenness(image, white, self.lattice)
+                if before > 0:
+                    found[f"{name}_unevenness_ratio"] = even / before
         return found
 
     def grid(self) -> Measures:
