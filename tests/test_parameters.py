@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -23,6 +25,11 @@ def of(env: str, conf: Path = CONF) -> Parameters:
     return Parameters.model_validate(ExperimentConfigLoader(str(conf), env, **CONFIG_LOADER_ARGS)["parameters"])
 
 
+def may_lack(*names: str, fallback: Sequence[str] = ()) -> dict[str, Any]:
+    cohort = {"name": "phantom", "source": "phantom", "layout": "phantom", "may_lack": names}
+    return {"cohort": cohort, "coregister": {"reference_fallback": fallback}}
+
+
 @pytest.mark.parametrize("env", EXPERIMENTS)
 def test_every_experiment_fits_the_tree(env):
     parameters = of(env)
@@ -41,6 +48,10 @@ def test_every_experiment_fits_the_tree(env):
         ({"reference": "APTw", "sequences": ["T1w", "FLAIR"]}, "reference 'APTw' is none of the sequences"),
         ({"phantom": {"sequences": ["T1w"]}}, "the phantom has no APTw, FLAIR, T1ce, T2w: add them"),
         ({"reference": "FLAIR"}, "reference 'FLAIR' is not phantom.reference 'T1w'"),
+        (may_lack("T2"), "cohort.may_lack names T2, none of the sequences"),
+        (may_lack(*SEQUENCES), "cohort.may_lack names every sequence"),
+        (may_lack("FLAIR", "T1w"), "cohort.may_lack names the reference 'T1w', and nothing takes its place"),
+        (may_lack("T1w", fallback=["T1w", "PD"]), "cohort.may_lack names the reference 'T1w', and nothing"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_at_once(change, message):
@@ -48,6 +59,13 @@ def test_what_does_not_fit_together_is_refused_at_once(change, message):
     with pytest.raises(ConfigurationError) as error:
         validate_parameters(values | change)
     assert f"  - {message}" in error.value.message and len(error.value.message) < 400  # not the whole tree
+
+
+def test_sequences_that_studies_may_lack():
+    values = ExperimentConfigLoader(str(CONF), "base", **CONFIG_LOADER_ARGS)["parameters"]
+    assert Parameters.model_validate(values).cohort.may_lack == []
+    told = Parameters.model_validate(values | may_lack("FLAIR", "T1w", fallback=["PD", "T1ce"]))
+    assert told.cohort.may_lack == ["FLAIR", "T1w"]
 
 
 @pytest.mark.parametrize("env", EXPERIMENTS)

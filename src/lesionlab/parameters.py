@@ -41,6 +41,7 @@ class CohortOptions(BaseModel):
     root: str | None = Field(None, description="folder of the scans; not needed for the phantom")
     layout: str = Field(description="how files are named: an entry of `layouts`")
     require_lesions: bool = Field(True, description="whether a cohort without any lesion is an error")
+    may_lack: list[str] = Field([], description="sequences without which a study is kept, to be preprocessed")
     min_slices: int = Field(3, ge=1, description="voxels that a scan has at least along each axis")
     max_scan_mb: float = Field(1024.0, gt=0, description="a scan larger than this as float32 is not read")
 
@@ -170,6 +171,24 @@ class Parameters(BaseModel):
         if self.statistics.reference not in protocols:
             raise ValueError(
                 f"statistics.reference {self.statistics.reference!r} is no protocol: name one of {protocols}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _may_lack(self) -> Self:
+        may_lack, fallback = set(self.cohort.may_lack), set(self.coregister.reference_fallback)
+        if unknown := sorted(may_lack - set(self.sequences)):
+            raise ValueError(
+                f"cohort.may_lack names {', '.join(unknown)}, none of the sequences {self.sequences}: take it out"
+            )
+        if may_lack >= set(self.sequences):
+            raise ValueError(
+                "cohort.may_lack names every sequence: take out at least one, which each study has to have"
+            )
+        if self.reference in may_lack and not fallback & set(self.sequences) - {self.reference}:
+            raise ValueError(
+                f"cohort.may_lack names the reference {self.reference!r}, and nothing takes its place: name another of "
+                f"the sequences {self.sequences} in coregister.reference_fallback"
             )
         return self
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pandera.errors
 import pytest
 
-from lesionlab.data.cohort import CohortSchema, discover
+from lesionlab.data.cohort import CohortSchema, discover, lacking
 from lesionlab.data.layout import Layout, parse_layout
 from lesionlab.errors import InputError
 
@@ -88,6 +88,51 @@ def test_a_missing_sequence_quarantines_that_study_only(tmp_path: Path) -> None:
         "leave the study out",
     ):
         assert part in row["reason"]
+
+
+def test_a_study_that_lacks_what_it_may_lack_is_kept(tmp_path: Path) -> None:
+    touch(tmp_path, "a/T1w.nii.gz", "a/FLAIR.nii.gz", "b/T1w.nii.gz", "c/FLAIR.nii.gz")
+    cohort = discover(tmp_path, layout(), ["T1w", "FLAIR"], may_lack=["FLAIR"])
+    assert list(zip(cohort.table["study"], cohort.table["sequence"], strict=True)) == [
+        ("a", "T1w"),
+        ("a", "FLAIR"),
+        ("b", "T1w"),
+    ]
+    assert list(cohort.quarantine["study"]) == ["c"] and "T1w is missing" in cohort.quarantine["reason"].item()
+    assert list(cohort.presence["FLAIR"]) == [True, False, True]
+
+
+def test_what_studies_lack(tmp_path: Path) -> None:
+    touch(tmp_path, "a/T1w.nii.gz", "a/FLAIR.nii.gz", "b/T1w.nii.gz")
+    table = discover(tmp_path, layout(), ["T1w", "FLAIR"], may_lack=["FLAIR"]).table
+    assert lacking(table, ["T1w", "FLAIR"]) == {"b": ["FLAIR"]}
+    assert lacking(table, ["T2w", "T1w", "FLAIR"]) == {"a": ["T2w"], "b": ["T2w", "FLAIR"]}
+    assert lacking(table, ["T1w"]) == {}
+
+
+def test_several_files_are_no_missing_sequence(tmp_path: Path) -> None:
+    wide = layout(sequences={"T1w": "{subject}/T1w.nii.gz", "FLAIR": "{subject}/F*.nii.gz"})
+    touch(tmp_path, "a/T1w.nii.gz", "b/T1w.nii.gz", "b/F1.nii.gz", "b/F2.nii.gz")
+    table, quarantine, _ = discover(tmp_path, wide, ["T1w", "FLAIR"], may_lack=["FLAIR"])
+    assert set(table["study"]) == {"a"}
+    assert "FLAIR is ambiguous" in quarantine["reason"].item()
+
+
+def test_the_lesion_lies_on_the_first_sequence_that_the_study_has(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{study}/{name}.nii.gz" for study in "ab" for name in ("T1w", "seg")), "a/FLAIR.nii.gz")
+    both = discover(tmp_path, layout(lesion=LESION), ["T1w", "FLAIR"], may_lack=["FLAIR"]).table
+    assert dict(zip(both["study"], both["lesion_on"], strict=True)) == {"a": "FLAIR", "b": "T1w"}
+    on_flair = layout(lesion={**LESION, "drawn_on": "FLAIR"})
+    table, quarantine, _ = discover(tmp_path, on_flair, ["T1w", "FLAIR"], may_lack=["FLAIR"])
+    assert set(table["study"]) == {"a"} and list(quarantine["study"]) == ["b"]
+    assert re.search(r"lacks every sequence that its lesion.*Given: sequences T1w.*FLAIR", quarantine["reason"].item())
+
+
+def test_an_unlabelled_study_may_lack_the_lesions_sequence(tmp_path: Path) -> None:
+    touch(tmp_path, "a/T1w.nii.gz", "a/FLAIR.nii.gz", "a/seg.nii.gz", "b/T1w.nii.gz")
+    loose = layout(lesion={**LESION, "drawn_on": "FLAIR", "optional": True})
+    table, quarantine, _ = discover(tmp_path, loose, ["T1w", "FLAIR"], may_lack=["FLAIR"])
+    assert quarantine.empty and list(table["lesion_on"]) == ["FLAIR", "FLAIR", ""]
 
 
 def test_a_study_folder_without_any_scan_is_told(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,11 +80,12 @@ def read_cohort(
     sequences: Sequence[str],
     lesion_classes: Sequence[str],
     options: CheckOptions | None = None,
+    may_lack: Collection[str] = (),
 ) -> CheckedCohort:
     """Discover a cohort and check its files: :func:`discover`, then :func:`check_cohort`."""
     if layout.lesion is not None:
         check_classes(layout.lesion, lesion_classes)
-    return check_cohort(discover(root, layout, sequences), layout, lesion_classes, options)
+    return check_cohort(discover(root, layout, sequences, may_lack), layout, lesion_classes, options)
 
 
 def check_cohort(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -71,10 +71,11 @@ _READERS: dict[str, _Find] = {
 }
 
 
-def discover(root: Path | str, layout: Layout, sequences: Iterable[str]) -> Cohort:
+def discover(root: Path | str, layout: Layout, sequences: Iterable[str], may_lack: Collection[str] = ()) -> Cohort:
     """Find a cohort's studies below its root folder; names are looked at, no voxel is read.
 
-    A study that lacks one of the sequences (or a mask that the layout does not call optional) is quarantined.
+    A study that lacks one of the sequences, but for those that it may lack, or a mask that the layout does not call
+    optional, is quarantined.
 
     Returns:
         The cohort with ``lesion_ml`` NaN (and ``split`` "" unless the cohort's own table gives one), the quarantined
@@ -89,8 +90,9 @@ def discover(root: Path | str, layout: Layout, sequences: Iterable[str]) -> Coho
     faults: list[dict[str, str]] = []
     studies = list(_READERS[layout.reader](root, layout, wanted))
     for found in studies:
-        faults.extend(fault_row(found.study.key, error) for error in found.faults)
-        rows.extend([] if found.faults else _rows(found, wanted))
+        wrong = found.faults_unless(may_lack)
+        faults.extend(fault_row(found.study.key, error) for error in wrong)
+        rows.extend([] if wrong else _rows(found, wanted))
     cohort = Cohort(cohort_table(rows), quarantine_table(faults), _presence(studies, layout, wanted))
     if cohort.table.empty:
         raise none_usable(cohort.quarantine)
@@ -101,7 +103,8 @@ def _rows(found: FoundStudy, wanted: tuple[str, ...]) -> list[dict[str, object]]
     names = {"subject": found.study.subject, "visit": found.study.visit, "study": found.study.key}
     masks = {"lesion_path": found.lesion, "lesion_on": found.lesion_on, "brain_path": found.brain}
     later = {"split": found.split, "lesion_ml": float("nan")}
-    return [{**names, "sequence": name, "path": found.scans[name], **masks, **later} for name in wanted]
+    there = [name for name in wanted if name in found.scans]
+    return [{**names, "sequence": name, "path": found.scans[name], **masks, **later} for name in there]
 
 
 def _presence(studies: list[FoundStudy], layout: Layout, wanted: tuple[str, ...]) -> pd.DataFrame:
@@ -115,6 +118,14 @@ def _presence(studies: list[FoundStudy], layout: Layout, wanted: tuple[str, ...]
         rows.append({"study": found.study.key, "subject": found.study.subject, "visit": found.study.visit, **has})
     table = pd.DataFrame(rows)
     return table.fillna(dict.fromkeys(table, False)).astype(dict.fromkeys(table.columns[3:], bool))
+
+
+def lacking(table: pd.DataFrame, sequences: Iterable[str]) -> dict[str, list[str]]:
+    """By study, which of the sequences it lacks; studies that have them all are left out."""
+    wanted = list(sequences)
+    has = table.groupby("study", sort=True)["sequence"].agg(set)
+    lacks = {str(study): [name for name in wanted if name not in own] for study, own in has.items()}
+    return {study: names for study, names in lacks.items() if names}
 
 
 def cohort_table(rows: Iterable[dict[str, object]]) -> pd.DataFrame:

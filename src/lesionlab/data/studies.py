@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -26,12 +26,24 @@ class Study(NamedTuple):
 
 @dataclass
 class FoundStudy:
-    """What a reader found of one study; with a fault it is quarantined."""
+    """What a reader found of one study; with a fault it is quarantined.
+
+    Attributes:
+        study: its names.
+        scans: sequence to file.
+        missing: sequences that are not there, and the errors that say what was looked for.
+        lesion: the lesion mask's file, "" where there is none.
+        drawn_on: the sequences asked for that the lesion may have been drawn on, the likeliest first.
+        brain: the brain mask's file, "" where there is none.
+        split: where the cohort's own table gives one.
+        faults: all else that is wrong.
+    """
 
     study: Study
     scans: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, InputError] = field(default_factory=dict)
     lesion: str = ""
-    lesion_on: str = ""
+    drawn_on: tuple[str, ...] = ()
     brain: str = ""
     split: str = ""
     faults: list[InputError] = field(default_factory=list)
@@ -42,6 +54,29 @@ class FoundStudy:
                 check_name(name, what)
             except InputError as error:
                 self.faults.append(error)
+
+    @property
+    def lesion_on(self) -> str:
+        """The sequence that the lesion lies on: the first of :attr:`drawn_on` that the study has; "" without one."""
+        return next((name for name in self.drawn_on if self.lesion and self.scans.get(name)), "")
+
+    def faults_unless(self, may_lack: Collection[str]) -> list[InputError]:
+        """Its faults; lacking one of the sequences that it may lack is none."""
+        faults = [error for name, error in self.missing.items() if name not in may_lack] + self.faults
+        if not faults and self.lesion and not self.lesion_on:
+            faults.append(self._lesion_without_scan())
+        return faults
+
+    def _lesion_without_scan(self) -> InputError:
+        return InputError(
+            "the study lacks every sequence that its lesion mask may lie on",
+            given=f"sequences {listed(name for name, path in self.scans.items() if path)}",
+            allowed=f"one of {listed(self.drawn_on)}",
+            cure="put one of them there, name the mask's sequence in the layout's `lesion.drawn_on` or the table's "
+            "`lesion_on`, or leave the study out",
+            subject=self.study.subject,
+            file=self.lesion,
+        )
 
 
 def check_root(root: Path) -> None:
@@ -95,13 +130,13 @@ def name_studies(pairs: Sequence[tuple[str, str]]) -> list[Study]:
     return studies
 
 
-def lesion_sequence(layout: Layout, sequences: tuple[str, ...]) -> str:
-    """The sequence among those asked for whose grid the lesion masks share, "" without masks."""
+def lesion_sequences(layout: Layout, sequences: tuple[str, ...]) -> tuple[str, ...]:
+    """The sequences among those asked for whose grid the lesion masks may share, none without masks."""
     if layout.lesion is None:
-        return ""
-    for name in layout.lesion.drawn_on:
-        if name in sequences:
-            return name
+        return ()
+    found = tuple(name for name in layout.lesion.drawn_on if name in sequences)
+    if found:
+        return found
     raise InputError(
         "the lesion masks lie on the grid of a sequence that is not asked for",
         given=listed(sequences),
@@ -110,12 +145,23 @@ def lesion_sequence(layout: Layout, sequences: tuple[str, ...]) -> str:
     )
 
 
-def find_masks(root: Path, layout: Layout, found: FoundStudy, lesion_on: str) -> None:
+def find_sequence(root: Path, templates: tuple[str, ...], found: FoundStudy, name: str, cure: str) -> None:
+    """Add the sequence that templates name to a study, or what says that it is missing or ambiguous."""
+    file = locate(root, templates, found.study, f"sequence {name}", cure)
+    if isinstance(file, Path):
+        found.scans[name] = str(file)
+    elif _is_ambiguous(file):
+        found.faults.append(file)
+    else:
+        found.missing[name] = file
+
+
+def find_masks(root: Path, layout: Layout, found: FoundStudy, drawn_on: tuple[str, ...]) -> None:
     """Add the masks that the layout's templates name to a study, or the faults that say which is missing."""
     if layout.lesion is not None:
         cure = "set the layout's `lesion.optional` for unlabelled studies"
         found.lesion = take(root, layout.lesion.file, found, "lesion mask", cure, layout.lesion.optional)
-        found.lesion_on = lesion_on if found.lesion else ""
+        found.drawn_on = drawn_on
     if layout.brain_mask is not None:
         found.brain = take(root, layout.brain_mask, found, "brain mask", "take `brain_mask` out of the layout")
 
@@ -127,9 +173,13 @@ def take(
     file = locate(root, templates, found.study, what, cure)
     if isinstance(file, Path):
         return str(file)
-    if not optional or file.given.startswith(_SEVERAL):
+    if not optional or _is_ambiguous(file):
         found.faults.append(file)
     return ""
+
+
+def _is_ambiguous(error: InputError) -> bool:
+    return error.given.startswith(_SEVERAL)
 
 
 def locate(root: Path, templates: tuple[str, ...], study: Study, what: str, cure: str) -> Path | InputError:

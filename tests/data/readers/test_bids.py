@@ -76,6 +76,16 @@ def test_a_contrast_agent_by_entity_and_by_sidecar(root: Path, built_in: dict[st
     assert "sub-2_FLAIR.nii.gz" in cohort.quarantine["reason"].item()
 
 
+def test_a_session_may_lack_a_sequence(root: Path, built_in: dict[str, Any], write_image: Any) -> None:
+    for run in (1, 2):
+        write_image(root / f"sub-3/anat/sub-3_run-{run}_ce-gadolinium_T1w.nii.gz")
+    write_image(root / "sub-3/anat/sub-3_FLAIR.nii.gz")
+    cohort = discover(root, find_layout(built_in, "bids"), ["T1ce", "FLAIR"], may_lack=["T1ce"])
+    assert ("2", "FLAIR") in names(cohort) and ("2", "T1ce") not in names(cohort)
+    assert list(cohort.quarantine["study"]) == ["3"]  # which run is meant is another question
+    assert "T1ce is ambiguous" in cohort.quarantine["reason"].item()
+
+
 def test_two_runs_are_ambiguous_until_the_layout_says_which(root: Path, built_in: dict[str, Any], write_image) -> None:
     for run in (1, 2):
         write_image(root / f"sub-2/anat/sub-2_run-{run}_T2w.nii.gz")

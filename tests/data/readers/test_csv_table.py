@@ -134,6 +134,32 @@ def test_masks_that_contradict_each_other(root: Path, built_in: dict[str, Any]) 
     assert "sequence that is not asked for" in quarantine["reason"].item()
 
 
+def test_a_study_without_a_row_for_what_it_may_lack(root: Path, built_in: dict[str, Any]) -> None:
+    text = "subject,sequence,path,lesion_path,lesion_on\n"
+    text += "bare,T1w,scans/2.nii.gz,,\non,T1w,scans/3.nii.gz,masks/1.nii.gz,FLAIR\n"
+    text += "twice,T1w,scans/4.nii.gz,,\ntwice,FLAIR,scans/5.nii.gz,,\ntwice,FLAIR,scans/6.nii.gz,,\n"
+    text += "gone,T1w,scans/4.nii.gz,,\ngone,FLAIR,scans/none.nii.gz,,\n"
+    (root / "cohort.csv").write_text(text)
+    layout = find_layout(built_in, "csv")
+    table, quarantine, _ = discover(root, layout, ["T1w", "FLAIR"], may_lack=["FLAIR"])
+    assert list(zip(table["study"], table["sequence"], strict=True)) == [("bare", "T1w")]
+    reasons = quarantine.set_index("study")["reason"]
+    assert "the file is missing" in reasons["gone"]  # the table says that there is one
+    assert "lacks every sequence that its lesion mask may lie on" in reasons["on"]
+    assert "2 paths for the sequence FLAIR" in reasons["twice"]
+
+
+def test_a_lesion_mask_is_due_whatever_else_is_missing(root: Path, built_in: dict[str, Any]) -> None:
+    (root / "cohort.csv").write_text(
+        "subject,sequence,path,lesion_path\np,T1w,scans/2.nii.gz,masks/1.nii.gz\nq,T1w,scans/3.nii.gz,\n"
+    )
+    layout = find_layout(built_in, "csv")
+    assert layout.lesion is not None
+    strict = layout.model_copy(update={"lesion": layout.lesion.model_copy(update={"optional": False})})
+    quarantine = discover(root, strict, ["T1w", "FLAIR"], may_lack=["FLAIR"]).quarantine
+    assert list(quarantine["study"]) == ["q"] and "lesion mask is missing" in quarantine["reason"].item()
+
+
 @pytest.mark.parametrize(
     ("mapping", "words"),
     [

@@ -76,6 +76,8 @@ def test_nnunet_has_a_file_per_channel(task: Path, built_in: dict[str, Any]) -> 
     table, quarantine, _ = discover(task, find_layout(built_in, "msd"), SEQUENCES)
     assert {Path(path).name for path in table["path"]} == {f"BRATS_001_{channel:04}.nii.gz" for channel in range(4)}
     assert list(quarantine["study"]) == ["BRATS_002"] and "BRATS_002_0003.nii.gz" in quarantine["reason"].item()
+    kept = discover(task, find_layout(built_in, "msd"), SEQUENCES, may_lack=["T2w"]).table
+    assert list(kept.loc[kept["study"] == "BRATS_002", "sequence"]) == ["T1w", "T1ce", "FLAIR"]
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,15 @@ def test_series_are_told_by_their_description(tmp_path, built_in, write_series, 
     assert two.scans.equals(result.scans)
 
 
+def test_a_study_may_lack_a_sequence_but_not_have_it_twice(tmp_path, built_in, write_series, write_multi_frame) -> None:
+    cohort(tmp_path, write_series, write_multi_frame)
+    (tmp_path / "p01" / "d.dcm").unlink()
+    write_multi_frame(tmp_path / "p02" / "e.dcm", voxels(40), description="T2 TIRM dark-fluid", number=6)
+    table, quarantine, _ = discover(tmp_path, find_layout(built_in, "dicom"), WANTED, may_lack=["FLAIR"])
+    assert list(zip(table["study"], table["sequence"], strict=True)) == [("p01", "T1w"), ("p01", "T1ce")]
+    assert list(quarantine["study"]) == ["p02"] and "FLAIR is ambiguous" in quarantine["reason"].item()
+
+
 def test_a_table_says_what_descriptions_do_not(tmp_path, built_in, write_series, write_multi_frame) -> None:
     cohort(tmp_path, write_series, write_multi_frame)
     write_series(tmp_path / "p02" / "again", voxels(99), description="t1_mprage_sag", number=9)

@@ -56,6 +56,16 @@ def found(scans, **changed):
     return find_studies(scans, **{**given, **changed}, run_options=ONE)
 
 
+def test_a_study_is_kept_without_what_it_may_lack(scans):
+    sequences = {"T1w": "{subject}/t1.nii.gz", "T2w": "{subject}/t2.nii.gz"}
+    layout = Layout.model_validate(LAYOUT.model_dump() | {"sequences": sequences})
+    given = {"layouts": {"mine": layout}, "sequences": ["T1w", "T2w"]}
+    with pytest.raises(InputError, match="T2w is missing"):
+        found(scans, **given)
+    kept, quarantine, *_ = found(scans, **given, cohort=FILES.model_copy(update={"may_lack": ["T2w"]}))
+    assert list(kept["study"]) == ["a", "b", "c"] and quarantine.empty
+
+
 # --- scans ------------------------------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ COHORT = pd.DataFrame(
     {
         "study": ["a", "a", "b", "c", "d"],  # a row per sequence, which one study has two of
         "split": ["train", "train", "train", "validation", "test"],
+        "sequence": ["T1w", "FLAIR", "T1w", "T1w", "T1w"],
     }
 )
 
@@ -108,7 +109,7 @@ def test_another_training_study_is_another_scale_for_all(new_store, folders, hea
 
 def test_stages_that_are_off_leave_whole_stores_without_volumes(new_store, folders, heads):
     grid, at = new_store("grid", heads), folders()
-    template = nodes.build_atlas(grid, COHORT, at, AtlasOptions(enabled=False), ONE)
+    template = nodes.build_atlas(grid, COHORT, at, ["T1w"], AtlasOptions(enabled=False), ONE)
     atlases = nodes.align_atlas(template, grid, at, AtlasOptions(enabled=False), LENIENT, ONE)
     tissues = nodes.segment_tissues(grid, at, TissueOptions(enabled=False), LENIENT, ONE)
     assert template.complete() and template.names("template") == []
@@ -141,11 +142,40 @@ def test_the_landmarks_file_names_the_training_studies(new_store, folders, heads
     assert told["studies"] == ["a", "b"] and told["sequences"]["T1w"]["studies"] == 2
 
 
+def with_flair(heads: dict[str, dict[str, np.ndarray]], *studies: str) -> dict[str, dict[str, np.ndarray]]:
+    return {study: {**each, "FLAIR": each["T1w"]} if study in studies else each for study, each in heads.items()}
+
+
+def test_a_sequence_that_no_training_study_has_cannot_be_learnt(new_store, folders, heads):
+    store = new_store("bias", with_flair(heads, "d"))
+    with pytest.raises(InputError, match=r"no training study has a sequence.*Given: FLAIR"):
+        nodes.learn_landmarks(store, COHORT, folders(), StandardizeOptions(), ONE)
+    nodes.learn_landmarks(store, COHORT, folders(), StandardizeOptions(rule="p99_5"), ONE)  # learns nothing
+    one_has = new_store("one", with_flair(heads, "a", "d"))
+    assert brought_to_scale(one_has, folders(), StandardizeOptions()).names("d") == ["FLAIR", "T1w", "brain"]
+
+
+def test_the_template_is_built_of_training_studies_that_have_every_sequence(new_store, folders, heads):
+    grid, at = new_store("grid", with_flair(heads, "a")), folders()
+    quick = AtlasOptions(iterations=0, affine_iterations=(1,), align="none")
+    template = nodes.build_atlas(grid, COHORT, at, ["T1w", "FLAIR"], quick, ONE)
+    assert template.record("template")["studies"] == ["a"]
+    assert template.names("template") == ["FLAIR", "T1w"]
+    aligned = nodes.align_atlas(template, grid, at, quick, LENIENT, ONE)  # also to a study without FLAIR
+    assert aligned.names("b") == ["FLAIR", "T1w"]
+
+
+def test_no_training_study_has_every_sequence(new_store, folders, heads):
+    grid = new_store("grid", with_flair(heads, "a"))
+    with pytest.raises(InputError, match=r"(?s)no training study has every sequence.*a without T2w, b without FLAIR"):
+        nodes.build_atlas(grid, COHORT, folders(), ["T1w", "FLAIR", "T2w"], AtlasOptions(), ONE)
+
+
 def test_an_earlier_runs_template_is_taken_as_it_is(new_store, folders, heads, tmp_path):
     grid = new_store("grid", heads)
     write_volume(Volume(heads["a"]["T1w"], np.eye(4)), tmp_path / "earlier" / "T1w.nii.gz")
     options = AtlasOptions(template=tmp_path / "earlier")
-    made = nodes.build_atlas(grid, COHORT.assign(split="test"), folders(), options, ONE)
+    made = nodes.build_atlas(grid, COHORT.assign(split="test"), folders(), ["T1w"], options, ONE)
     np.testing.assert_array_equal(made.volume("template", "T1w").data, heads["a"]["T1w"])
 
 

@@ -23,6 +23,7 @@ from lesionlab.pipelines.preprocess.quality_stages import STAGES, draw_strips, m
 SHAPE = (40, 44, 16)
 AFFINE = np.diag([4.0, 4.0, 8.0, 1.0])
 BAD = "<img src=x onerror=alert(1)>"
+REFERENCES = {BAD: "T1w", "b": "T1w", "c": "T1w", "d": "FLAIR"}
 STORES = ("coregistered", "brains", "unbiased", "standardized", "gridded", "atlases", "tissues")
 
 
@@ -47,7 +48,8 @@ def study(job: tuple[str, str]) -> StudyResult:
     masks = {"brain": mask} if stage not in ("coregister", "atlas") else {}
     arrays = {"T1w": image, "FLAIR": 1 - off, **masks}
     qc = {"FLAIR_mi_before": 0.5, "FLAIR_mi_after": 0.6} if stage == "coregister" else {"measure": 3.0}
-    return StudyResult({key: Volume(data.astype(np.float32), AFFINE) for key, data in arrays.items()}, qc)
+    record = {"reference": REFERENCES[name]} if stage == "coregister" else {}
+    return StudyResult({key: Volume(data.astype(np.float32), AFFINE) for key, data in arrays.items()}, qc, record)
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +75,8 @@ def made(tmp_path_factory):
 
 def stages(made) -> tuple[SubjectStore, SubjectStore]:
     one = RunOptions(workers=1)
-    quality = measure_quality(made.cohort, **made.stores, folders=made.folders, reference="T1w", run_options=one)
-    drawn = {"sequences": ["T1w", "FLAIR"], "reference": "T1w", "lesion_classes": ["edema"]}
+    quality = measure_quality(made.cohort, **made.stores, folders=made.folders, run_options=one)
+    drawn = {"sequences": ["T1w", "FLAIR"], "lesion_classes": ["edema"]}
     return quality, draw_strips(made.cohort, **made.stores, folders=made.folders, **drawn, run_options=one)
 
 
@@ -150,6 +152,19 @@ def test_an_unchanged_rerun_measures_and_draws_nothing(made, page, monkeypatch):
     again = stages(made)
     assert [store.fingerprints() for store in again] == before
     assert all(store.failures().empty for store in again)
+
+
+def test_a_study_with_a_reference_of_its_own_is_measured_and_drawn_by_it(made, tmp_path):
+    folders = Folders(tmp_path, tmp_path)
+    stores = {
+        name: run_stage(folders.stage(stage), {"d": ("d", stage)}, study, fingerprints={"d": ""})
+        for stage, name in zip(STAGES, STORES, strict=True)
+    }
+    row = made.cohort.iloc[:1].assign(study="d", sequence="FLAIR")
+    quality, strips = stages(SimpleNamespace(folders=folders, stores=stores, cohort=row))
+    measured = quality.measures("d")
+    assert "coregister/T1w_edge_offset_mm" in measured and "coregister/FLAIR_edge_offset_mm" not in measured
+    assert strips.studies() == ["d"]
 
 
 def test_a_study_held_back_by_a_limit_keeps_its_measures_and_its_picture(made, page, tmp_path):

@@ -8,12 +8,15 @@ import pytest
 
 from lesionlab.data.engine import Engine
 from lesionlab.data.layout import LesionLayout
+from lesionlab.errors import InputError
 from lesionlab.imaging.brain import BrainOptions
 from lesionlab.imaging.grid import GridOptions
+from lesionlab.imaging.landmarks import LandmarkSet
 from lesionlab.imaging.nifti import write_volume
 from lesionlab.imaging.registration import CoregisterOptions
-from lesionlab.imaging.standardize import StandardizeOptions
+from lesionlab.imaging.standardize import StandardizeOptions, fit_landmarks, fit_mapping
 from lesionlab.imaging.template_space import TemplateOptions
+from lesionlab.imaging.tissue import mni152
 from lesionlab.imaging.transforms import matrix_from_itk_bytes
 from lesionlab.imaging.volume import Volume
 from lesionlab.pipelines.preprocess import jobs, stages
@@ -56,6 +59,17 @@ def test_coregistered_studies_have_the_projects_lesion_codes_and_the_given_brain
     assert (lesion[2, 2, 1], lesion[3, 3, 1], np.count_nonzero(lesion)) == (2, 3, 2) and lesion.dtype == np.uint8
     assert set(np.unique(done.volumes["brain"].data > 0)) == {False, True}
     assert np.array_equal(done.record["transforms"]["FLAIR"], np.eye(4))
+
+
+def test_without_the_reference_another_sequence_takes_its_place(rows):
+    flair = rows[rows["sequence"] == "FLAIR"].assign(lesion_on="FLAIR")
+    options = CoregisterOptions(enabled=False, reference_fallback=("T2w", "FLAIR"))
+    done = stages.coregister_study(jobs.Scans(flair, "T1w", LESION, CLASSES, options))
+    assert done.record["reference"] == "FLAIR" and sorted(done.volumes) == ["FLAIR", "brain", "lesion"]
+    whole = stages.coregister_study(jobs.Scans(rows, "T1w", LESION, CLASSES, options))
+    assert whole.record["reference"] == "T1w"
+    with pytest.raises(InputError, match=r"lacks the reference sequence.*T1w.*reference_fallback"):
+        stages.coregister_study(jobs.Scans(flair, "T1w", LESION, CLASSES, OFF))
 
 
 def test_a_study_without_masks_has_none(rows):
@@ -105,6 +119,40 @@ def test_from_raw_scan_to_grid(rows, new_store, tmp_path, rule, background):
         np.sort(on_grid["T1w"].data[~outside]), np.sort(scaled.volumes["T1w"].data[kept["brain"] > 0]), atol=1e-4
     )
     assert on_grid["lesion"].data.max() == 3
+
+
+def test_a_study_without_the_reference_comes_to_the_common_space_by_its_own(new_store, tmp_path):
+    """The template is the study's only scan, 6 mm further to the front."""
+    scan = mni152(4.0)["T1w"]
+    brain = (scan.data > 0.15).astype(np.uint8)
+    shift = np.eye(4)
+    shift[1, 3] = 6.0
+    write_volume(scan, tmp_path / "FLAIR.nii.gz")
+    write_volume(Volume(scan.data, shift @ scan.affine), tmp_path / "template.nii.gz")
+    files = {"path": str(tmp_path / "FLAIR.nii.gz"), "lesion_path": "", "lesion_on": "", "brain_path": ""}
+    rows = pd.DataFrame([{"subject": "a", "study": "a", "sequence": "FLAIR", **files}])
+    options = CoregisterOptions(enabled=False, reference_fallback=("FLAIR",))
+    scans = jobs.Scans(rows, "T1w", None, CLASSES, options)
+    record = dict(stages.coregister_study(scans).record)
+    mapping = fit_mapping(scan, scan.like(brain), StandardizeOptions(rule="p99_5")).model_dump(mode="json")
+    coregistered = new_store("coregister", {"a": {"FLAIR": scan.data}}, scan.affine, {"a": record})
+    unbiased = new_store("bias", {"a": {"field_FLAIR": np.zeros_like(scan.data)}}, scan.affine)
+    standard = new_store("standardize", {"a": {"brain": brain}}, scan.affine, {"a": {"maps": {"FLAIR": mapping}}})
+    space, grid = TemplateOptions(space=str(tmp_path / "template.nii.gz"), kind="rigid"), GridOptions(in_plane_mm=4.0)
+    made = stages.grid_study(jobs.GridJob(scans, "a", coregistered, unbiased, standard, space, grid))
+    np.testing.assert_allclose(made.record["to_reference"], np.linalg.inv(shift), atol=0.5)
+    assert sorted(made.volumes) == ["FLAIR", "brain"]
+
+
+def test_landmarks_of_a_sequence_are_learnt_from_the_studies_that_have_it(new_store):
+    rng, brain = np.random.default_rng(3), np.ones((6, 6, 4), np.uint8)
+    one, other = (rng.uniform(low, 10, brain.shape).astype(np.float32) for low in (1, 5))
+    store = new_store("bias", {"a": {"T1w": one, "brain": brain}, "b": {"T1w": other, "FLAIR": one, "brain": brain}})
+    options = StandardizeOptions()
+    learnt = stages.landmarks_study(jobs.LandmarksJob(store, ["a", "b"], options, Engine(1)))
+    told = LandmarkSet.model_validate_json(learnt.files["landmarks.json"])
+    assert {name: marks.studies for name, marks in told.sequences.items()} == {"T1w": 2, "FLAIR": 1}
+    assert told.sequences["FLAIR"] == fit_landmarks([(volume(one), volume(brain))], options)
 
 
 def store_of(new_store, name, result, study="a"):

@@ -42,7 +42,7 @@ def inputs(tmp_path, new_store, folders) -> dict:
     known = {f"truth/{name}": data for name, data in true.items()}
     eye, transforms = np.eye(4).tolist(), {"T1w": np.eye(4).tolist(), "FLAIR": SHIFTED.tolist()}
     found = {"T1w": eye, "FLAIR": eye}  # nothing was done about a's FLAIR
-    records = {"a": {"transforms": found}, "b": {"transforms": transforms}}
+    records = {"a": {"transforms": found, "reference": "T1w"}, "b": {"transforms": transforms, "reference": "T1w"}}
     fields = {f"field_{name}": 2 * np.log(true["bias_T1w"]) for name in scans}  # a multiple correlates perfectly
     inside = true["brain"] > 0
 
@@ -137,6 +137,29 @@ def test_a_subject_that_failed_on_the_way_is_not_scored(inputs, new_store):
     true = anatomy()
     inputs["tissues"] = new_store("one", {"b": {name: true[name] for name in ("CSF", "GM", "WM")}})
     assert set(score_truth(**inputs)["subject"]) == {"b"}  # of a single subject there is no spread
+
+
+def test_a_subject_with_another_reference_is_not_scored(inputs, new_store):
+    """The truth lies on T1w's grid, the subject's volumes do not."""
+    store = inputs["coregistered"]
+    records = {study: {**store.record(study), "reference": name} for study, name in (("a", "T1w"), ("b", "FLAIR"))}
+    arrays = {study: {name: store.volume(study, name).data for name in store.names(study)} for study in "ab"}
+    inputs["coregistered"] = new_store("other", arrays, AFFINE, records)
+    assert set(score_truth(**inputs)["subject"]) == {"a"}
+
+
+def test_a_sequence_that_a_subject_lacks_is_scored_on_the_others(inputs, new_store):
+    """Without b's FLAIR there is a single FLAIR, of which there is no spread."""
+    inputs["cohort"] = inputs["cohort"].query("study != 'b' or sequence != 'FLAIR'")
+    for name in ("unbiased", "standardized", "gridded"):
+        store = inputs[name]
+        arrays = {study: {each: store.volume(study, each).data for each in store.names(study)} for study in "ab"}
+        bare = {each: data for each, data in arrays["b"].items() if "FLAIR" not in each}
+        inputs[name] = new_store(f"fewer {name}", {**arrays, "b": bare}, AFFINE)
+    rows = score_truth(**inputs).set_index(["subject", "measure"])["value"]
+    assert ("a", "tre_mm_FLAIR") in rows and ("b", "tre_mm_FLAIR") not in rows
+    assert ("all", "wm_spread_ratio_T1w") in rows and ("all", "wm_spread_ratio_FLAIR") not in rows
+    assert ("b", "log_field_correlation_T1w") in rows
 
 
 def test_scans_of_unknown_truth_have_no_rows(inputs):

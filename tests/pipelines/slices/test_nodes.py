@@ -130,6 +130,13 @@ def test_a_study_without_lesion_mask_among_labelled_ones_gives_no_slices(tmp_pat
     assert "c has no lesion mask" in caplog.text
 
 
+def test_a_study_that_lacks_a_sequence_gives_no_slices(tmp_path, cohort, stages, caplog):
+    bare = cohort.query("study != 'b_2' or sequence != 'T1w'")
+    slices = cut(tmp_path, bare, stages)
+    assert list(slices.table["study"].unique()) == ["a", "b_1", "c"]
+    assert "b_2 has no T1w and gives none" in caplog.text and caplog.text.count("gives none") == 1
+
+
 def test_where_no_study_has_a_lesion_mask_all_are_cut(tmp_path, cohort, stages):
     assert len(cut(tmp_path, cohort.assign(lesion_path=""), stages)) == 12
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from lesionlab.data.layout import Layout
 from lesionlab.data.names import listed
 from lesionlab.data.readers.file_layout import LEAVE_OUT
-from lesionlab.data.studies import FoundStudy, Study, find_masks, lesion_sequence, template_studies
+from lesionlab.data.studies import FoundStudy, Study, find_masks, lesion_sequences, template_studies
 from lesionlab.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -41,14 +41,14 @@ def find(root: Path, layout: Layout, sequences: tuple[str, ...]) -> Iterator[Fou
     A sequence's scan has the suffix and the entities of its entry. Of several the one with the fewest further entities
     is taken. A contrast agent counts where the entity ``ce`` or the sidecar's ContrastBolusIngredient names one.
     """
-    lesion_on = lesion_sequence(layout, sequences)
+    drawn_on = lesion_sequences(layout, sequences)
     for study in template_studies(root, layout):
         found = FoundStudy(study)
         folders = _folders(root, layout, study)
         scans = [scan for folder in folders for scan in _scans(folder, study)]
         for name in sequences:
             _add(found, name, layout.sequences[name], scans, folders)
-        find_masks(root, layout, found, lesion_on)
+        find_masks(root, layout, found, drawn_on)
         yield found
 
 
@@ -95,15 +95,13 @@ def _add(found: FoundStudy, name: str, entries: tuple[str, ...], scans: list[_Sc
             found.faults.append(_ambiguous(found.study, name, entry, best))
             return
     there = listed(scan.path.name for scan in scans)
-    found.faults.append(
-        InputError(
-            f"the sequence {name} is missing",
-            given=f"{' and '.join(map(str, folders))} with {there}",
-            allowed=f"a scan of {' or '.join(entries)}",
-            cure=f"put the file there, correct the layout's entry, or {LEAVE_OUT}",
-            subject=found.study.subject,
-            file=folders[0] if folders else None,
-        )
+    found.missing[name] = InputError(
+        f"the sequence {name} is missing",
+        given=f"{' and '.join(map(str, folders))} with {there}",
+        allowed=f"a scan of {' or '.join(entries)}",
+        cure=f"put the file there, correct the layout's entry, or {LEAVE_OUT}",
+        subject=found.study.subject,
+        file=folders[0] if folders else None,
     )
 
 

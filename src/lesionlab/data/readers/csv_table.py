@@ -11,6 +11,7 @@ import pandas as pd
 
 from lesionlab.data.layout import Layout
 from lesionlab.data.names import listed, suggestion
+from lesionlab.data.readers.file_layout import LEAVE_OUT
 from lesionlab.data.readers.tables import read_table
 from lesionlab.data.studies import FoundStudy, name_studies
 from lesionlab.errors import InputError
@@ -55,17 +56,18 @@ def _add_scans(
         if len(paths) == 1:
             found.scans[name] = _place(found, paths[0], root, file, layout.outside)
             continue
-        found.faults.append(
-            _fault(
-                found,
-                file,
-                f"the table has {len(paths) or 'no'} paths for the sequence {name}",
-                given=f"sequences {listed(rows['sequence'])}" if not paths else listed(paths),
-                allowed=f"one row whose sequence is {' or '.join(words)}",
-                cure=f"{suggestion(name, rows['sequence'])}correct the table, take {name} off `sequences`, or leave "
-                "the study out",
-            )
+        error = _fault(
+            found,
+            file,
+            f"the table has {len(paths) or 'no'} paths for the sequence {name}",
+            given=f"sequences {listed(rows['sequence'])}" if not paths else listed(paths),
+            allowed=f"one row whose sequence is {' or '.join(words)}",
+            cure=f"{suggestion(name, rows['sequence'])}correct the table, or {LEAVE_OUT}",
         )
+        if paths:
+            found.faults.append(error)
+        else:
+            found.missing[name] = error
 
 
 def _single(found: FoundStudy, rows: pd.DataFrame, column: str, file: Path) -> str:
@@ -131,8 +133,8 @@ def _add_lesion_sequence(
         return
     said = _single(found, rows, "lesion_on", file)
     choices = (said,) if said else layout.lesion.drawn_on
-    found.lesion_on = next((name for name in choices if name in sequences), "")
-    if not found.lesion_on:
+    found.drawn_on = tuple(name for name in choices if name in sequences)
+    if not found.drawn_on:
         found.faults.append(
             _fault(
                 found,

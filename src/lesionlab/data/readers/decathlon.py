@@ -15,7 +15,7 @@ from typing import Any
 from lesionlab.data.layout import Layout
 from lesionlab.data.names import listed
 from lesionlab.data.readers.file_layout import LEAVE_OUT
-from lesionlab.data.studies import FoundStudy, Study, find_masks, lesion_sequence, name_studies
+from lesionlab.data.studies import FoundStudy, Study, find_masks, lesion_sequences, name_studies
 from lesionlab.errors import InputError
 from lesionlab.imaging.scan_path import channel_path
 
@@ -31,7 +31,7 @@ def find(root: Path, layout: Layout, sequences: tuple[str, ...]) -> Iterator[Fou
         InputError: dataset.json is missing, no JSON, or names no channel for a sequence; there is no case.
     """
     channels = _channels(root, layout, sequences)
-    lesion_on = lesion_sequence(layout, sequences)
+    drawn_on = lesion_sequences(layout, sequences)
     cases = _cases(root / _IMAGES)
     if not cases:
         raise InputError(
@@ -45,7 +45,7 @@ def find(root: Path, layout: Layout, sequences: tuple[str, ...]) -> Iterator[Fou
         found = FoundStudy(study)
         for name in sequences:
             _add(found, name, channels[name], cases[study.subject], len(channels["*"]))
-        find_masks(root, layout, found, lesion_on)
+        find_masks(root, layout, found, drawn_on)
         yield found
 
 
@@ -66,7 +66,7 @@ def _add(found: FoundStudy, name: str, channel: Any, files: dict[str, Path], cou
     elif shared is not None:
         found.scans[name] = str(shared) if count == 1 else channel_path(shared, channel)
     else:
-        found.faults.append(_no_channel(found.study, name, channel, files))
+        found.missing[name] = _no_channel(found.study, name, channel, files)
 
 
 def _channels(root: Path, layout: Layout, sequences: tuple[str, ...]) -> dict[str, Any]:

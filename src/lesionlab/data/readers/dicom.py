@@ -13,7 +13,7 @@ from lesionlab.data.layout import Layout
 from lesionlab.data.names import listed
 from lesionlab.data.readers.file_layout import LEAVE_OUT
 from lesionlab.data.readers.tables import read_table
-from lesionlab.data.studies import FoundStudy, find_masks, lesion_sequence, name_studies
+from lesionlab.data.studies import FoundStudy, find_masks, lesion_sequences, name_studies
 from lesionlab.data.templates import matches
 from lesionlab.errors import InputError
 from lesionlab.imaging.formats.dicom_series import Series, list_series
@@ -35,7 +35,7 @@ def find(root: Path, layout: Layout, sequences: tuple[str, ...]) -> Iterator[Fou
     and then the folder's own name is said nowhere. Each series goes to the first sequence of the layout of which a
     pattern fits its description; the layout's ``table`` names series by number where descriptions do not do.
     """
-    lesion_on = lesion_sequence(layout, sequences)
+    drawn_on = lesion_sequences(layout, sequences)
     folders = _folders(root, layout)
     table = _series_table(root, layout)
     by_pair = {(folder.subject, folder.visit): folder for folder in folders}
@@ -49,7 +49,7 @@ def find(root: Path, layout: Layout, sequences: tuple[str, ...]) -> Iterator[Fou
             if found.scans.get(name):
                 hide = root if layout.subjects is not None else None
                 found.scans[name] = series_path(folder, found.scans[name], below=hide)
-        find_masks(root, layout, found, lesion_on)
+        find_masks(root, layout, found, drawn_on)
         yield found
 
 
@@ -148,16 +148,18 @@ def _add(
     if len(candidates) == 1:
         found.scans[name] = candidates[0].key
         return
-    found.faults.append(
-        InputError(
-            f"the sequence {name} is {'ambiguous' if candidates else 'missing'}",
-            given=f"{'several series' if candidates else 'series'}: {listed(map(_said, candidates or series))}",
-            allowed=f"one series for {name}",
-            cure="correct the layout's patterns, name the series by number in the layout's `table` "
-            f"({'subject, series, sequence' if table is None else 'this study has no fitting line'}), or {LEAVE_OUT}",
-            subject=found.study.subject,
-        )
+    error = InputError(
+        f"the sequence {name} is {'ambiguous' if candidates else 'missing'}",
+        given=f"{'several series' if candidates else 'series'}: {listed(map(_said, candidates or series))}",
+        allowed=f"one series for {name}",
+        cure="correct the layout's patterns, name the series by number in the layout's `table` "
+        f"({'subject, series, sequence' if table is None else 'this study has no fitting line'}), or {LEAVE_OUT}",
+        subject=found.study.subject,
     )
+    if candidates:
+        found.faults.append(error)
+    else:
+        found.missing[name] = error
 
 
 def _said(series: Series) -> str:

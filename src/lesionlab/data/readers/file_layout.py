@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lesionlab.data.layout import Layout
-from lesionlab.data.studies import FoundStudy, find_masks, lesion_sequence, take, template_studies
+from lesionlab.data.studies import FoundStudy, find_masks, find_sequence, lesion_sequences, template_studies
 
-LEAVE_OUT = "take it off `sequences`, or leave the study out"
+LEAVE_OUT = "take it off `sequences`, name it in `cohort.may_lack` where studies may lack it, or leave the study out"
 
 
 def find(root: Path, layout: Layout, sequences: tuple[str, ...]) -> Iterator[FoundStudy]:
     """Yield the studies whose files fit the layout's templates; see :func:`lesionlab.data.cohort.discover`."""
-    lesion_on = lesion_sequence(layout, sequences)
+    drawn_on = lesion_sequences(layout, sequences)
     for study in template_studies(root, layout):
         found = FoundStudy(study)
         for name in sequences:
-            found.scans[name] = take(root, layout.sequences[name], found, f"sequence {name}", LEAVE_OUT)
-        find_masks(root, layout, found, lesion_on)
+            find_sequence(root, layout.sequences[name], found, name, LEAVE_OUT)
+        find_masks(root, layout, found, drawn_on)
         yield found

@@ -76,7 +76,8 @@ def find_studies(
         min_slices=cohort.min_slices,
         max_scan_mb=cohort.max_scan_mb,
     )
-    found = read_cohort(Path(scans["root"]), find_layout(layouts, cohort.layout), sequences, lesion_classes, options)
+    root, layout = Path(scans["root"]), find_layout(layouts, cohort.layout)
+    found = read_cohort(root, layout, sequences, lesion_classes, options, cohort.may_lack)
     return found.table, found.quarantine, found.scans, found.presence
 
 

@@ -34,13 +34,14 @@ MASKS = (BRAIN, LESION)
 TEMPLATE, STANDARD = "template", "standard"
 LANDMARKS = "landmarks.json"
 TO_REFERENCE = "to_reference"
+REFERENCE = "reference"  # in the record of co-registration
 
 Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
 class Scans:
-    """Where one study's files lie, and how to read them."""
+    """Where one study's files lie, and how to read them; the reference is the cohort's."""
 
     rows: pd.DataFrame
     reference: str
@@ -110,9 +111,10 @@ class Job(Generic[Options]):
         return {name: self.source.volume(self.study, name) for name in MASKS if name in self.source.names(self.study)}
 
 
-def sequence_names(store: SubjectStore, study: str) -> list[str]:
-    """The names of the sequences a stage keeps of a study, sorted."""
-    return [name for name in store.names(study) if name not in MASKS and not name.startswith(FIELD)]
+def sequence_names(store: SubjectStore, *studies: str) -> list[str]:
+    """The names of the sequences a stage keeps of a study, or of any of several, sorted."""
+    names = {name for study in studies for name in store.names(study)}
+    return sorted(name for name in names if name not in MASKS and not name.startswith(FIELD))
 
 
 def sequences(store: SubjectStore, study: str) -> dict[str, Volume]:
@@ -178,6 +180,11 @@ class TemplateJob:
     def each(self, work: Callable[[Any], Any], tasks: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """Spread work over the engine."""
         return run_parallel(work, tasks, self.engine)
+
+
+def reference_of(coregistered: SubjectStore, study: str) -> str:
+    """The sequence of a study whose grid the others were brought to: the cohort's reference, or its fallback."""
+    return str(coregistered.record(study)[REFERENCE])
 
 
 def in_reference_space(gridded: SubjectStore, study: str) -> np.ndarray:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from lesionlab.data.cohort import lacking
 from lesionlab.data.fingerprints import file_fingerprint
 from lesionlab.data.layout import find_layout
 from lesionlab.data.limits import QCOptions, judge
+from lesionlab.data.names import listed
 from lesionlab.data.subject_store import SubjectStore
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
@@ -22,7 +24,7 @@ from lesionlab.imaging.standardize import StandardizeOptions
 from lesionlab.imaging.template_space import TemplateOptions
 from lesionlab.imaging.tissue import TissueOptions
 from lesionlab.parameters import CohortOptions, RunOptions
-from lesionlab.pipelines.preprocess.jobs import GridJob, Job, LandmarksJob, Scans, TemplateJob
+from lesionlab.pipelines.preprocess.jobs import GridJob, Job, LandmarksJob, Scans, TemplateJob, sequence_names
 from lesionlab.pipelines.preprocess.recipes import (
     RECIPES,
     beside,
@@ -33,6 +35,7 @@ from lesionlab.pipelines.preprocess.recipes import (
     template_key,
     template_learns,
     training_in,
+    whole_in,
 )
 from lesionlab.pipelines.running import run
 
@@ -74,6 +77,8 @@ def learn_landmarks(
 ) -> SubjectStore:
     """The standard intensity scale: learnt from the training split, or taken from an earlier run."""
     training = training_studies(source, cohort) if landmarks_learn(options) else []
+    if training:
+        _check_learnable(source, training)
     job = LandmarksJob(source, training, options, run_options.engine)
     return _run_once("landmarks", folders, job, landmarks_key(source.fingerprints(), training, options), run_options)
 
@@ -119,10 +124,15 @@ def to_grid(
 
 
 def build_atlas(
-    source: SubjectStore, cohort: pd.DataFrame, folders: Folders, options: AtlasOptions, run_options: RunOptions
+    source: SubjectStore,
+    cohort: pd.DataFrame,
+    folders: Folders,
+    sequences: list[str],
+    options: AtlasOptions,
+    run_options: RunOptions,
 ) -> SubjectStore:
-    """The group template of the training studies, or one of an earlier run."""
-    studies = training_studies(source, cohort) if template_learns(options) else source.studies()
+    """The group template of the training studies that have every sequence, or one of an earlier run."""
+    studies = _whole_training_studies(source, cohort, sequences) if template_learns(options) else source.studies()
     folder = folders.results if run_options.scheduler else None
     job = TemplateJob(source, studies, options, run_options.engine, folder)
     return _run_once("template", folders, job, template_key(source.fingerprints(), studies, options), run_options)
@@ -165,6 +175,33 @@ def training_studies(source: SubjectStore, cohort: pd.DataFrame) -> list[str]:
             cure="mend the training studies that failed, or change the split",
         )
     return left
+
+
+def _whole_training_studies(source: SubjectStore, cohort: pd.DataFrame, sequences: list[str]) -> list[str]:
+    training = training_studies(source, cohort)
+    whole = whole_in(cohort, training, sequences)
+    if not whole:
+        lacks = lacking(cohort, sequences)
+        raise InputError(
+            "no training study has every sequence, so there is nothing to build the atlas of",
+            given=listed(f"{study} without {listed(lacks[study])}" for study in training),
+            allowed=f"at least one with {listed(sequences)}",
+            cure="put a study that has them all into the training split, take what none has off `sequences`, name an "
+            "earlier run's `atlas.template`, or switch the atlas off",
+        )
+    return whole
+
+
+def _check_learnable(source: SubjectStore, training: list[str]) -> None:
+    unseen = set(sequence_names(source, *source.studies())) - set(sequence_names(source, *training))
+    if unseen:
+        raise InputError(
+            "no training study has a sequence whose intensity landmarks are to be learnt",
+            given=listed(sorted(unseen)),
+            allowed="at least one training study with each sequence",
+            cure="put a study that has it into the training split, take it off `sequences`, or name an earlier run's "
+            "`standardize.landmarks`",
+        )
 
 
 def _scans(

@@ -30,6 +30,7 @@ from lesionlab.pipelines.preprocess.recipes import (
     scan_keys,
     template_key,
     training_in,
+    whole_in,
 )
 from lesionlab.pipelines.running import link
 
@@ -51,6 +52,7 @@ def say_plan(
     tissues: TissueOptions,
     cohort_options: CohortOptions,
     layouts: dict[str, Any],
+    sequences: list[str],
     reference: str,
     lesion_classes: list[str],
 ) -> pd.DataFrame:
@@ -74,7 +76,13 @@ def say_plan(
             ),
             stage("standardize", lambda keys: beside(keys["bias"], keys["landmarks"]), standardize),
             stage("grid", lambda keys: keys["standardize"], [grid, space, file_fingerprint(space.space)]),
-            stage("template", lambda keys: template_key(keys["grid"], training_in(cohort, keys["grid"]), atlas), atlas),
+            stage(
+                "template",
+                lambda keys: template_key(
+                    keys["grid"], whole_in(cohort, training_in(cohort, keys["grid"]), sequences), atlas
+                ),
+                atlas,
+            ),
             stage("atlas", lambda keys: beside(keys["grid"], keys["template"]), atlas),
             stage("tissues", lambda keys: keys["grid"], tissues),
         ]

@@ -16,7 +16,7 @@ from lesionlab.imaging.nifti import read_volume
 from lesionlab.imaging.quality import measure_study, study_profiles
 from lesionlab.imaging.volume import Volume
 from lesionlab.parameters import RunOptions
-from lesionlab.pipelines.preprocess.jobs import in_reference_space
+from lesionlab.pipelines.preprocess.jobs import in_reference_space, reference_of
 from lesionlab.pipelines.running import run
 from lesionlab.reporting.strips import study_strip
 
@@ -36,7 +36,7 @@ class QualityJob:
         study: its key.
         raw_path: its reference scan as scanned.
         stores: the stages that keep something of it, those where it was held back included.
-        reference: the reference sequence.
+        reference: its reference sequence.
         sequences: all of them, in the configured order.
         classes: lesion classes in the order of their codes.
     """
@@ -109,13 +109,12 @@ def measure_quality(
     atlases: SubjectStore,
     tissues: SubjectStore,
     folders: Folders,
-    reference: str,
     run_options: RunOptions,
 ) -> SubjectStore:
     """The quality measures of every study, also of one that a stage held back."""
     stores = by_stage(coregistered, brains, unbiased, standardized, gridded, atlases, tissues)
     kept = {stage: store.kept() for stage, store in stores.items()}
-    jobs = _jobs(cohort, stores, kept, reference)
+    jobs = _jobs(cohort, stores, kept)
     inputs = {study: fingerprint_of({stage: kept[stage][study] for stage in jobs[study].stores}) for study in jobs}
     return run(
         folders.stage("quality"),
@@ -123,7 +122,7 @@ def measure_quality(
         measure,
         [measure_study, study_profiles],
         inputs,
-        reference,
+        None,
         _lenient(run_options),
     )
 
@@ -139,7 +138,6 @@ def draw_strips(
     tissues: SubjectStore,
     folders: Folders,
     sequences: list[str],
-    reference: str,
     lesion_classes: list[str],
     run_options: RunOptions,
 ) -> SubjectStore:
@@ -147,13 +145,13 @@ def draw_strips(
     stores = by_stage(coregistered, brains, unbiased, standardized, gridded, atlases, tissues)
     kept = {stage: store.kept() for stage, store in stores.items()}
     drawn = {"sequences": tuple(sequences), "classes": tuple(lesion_classes)}
-    jobs = _jobs(cohort, stores, kept, reference, **drawn)
+    jobs = _jobs(cohort, stores, kept, **drawn)
     scans = study_fingerprints(cohort)
     inputs = {
         study: fingerprint_of(scans[study], {stage: kept[stage][study] for stage in jobs[study].stores})
         for study in jobs
     }
-    options = (reference, sequences, lesion_classes)
+    options = (sequences, lesion_classes)
     return run(folders.stage("strips"), jobs, draw, [study_strip, read_volume], inputs, options, _lenient(run_options))
 
 
@@ -166,14 +164,15 @@ STAGES = ("coregister", "brain", "bias", "standardize", "grid", "atlas", "tissue
 
 
 def _jobs(
-    cohort: pd.DataFrame, stores: Stores, kept: Mapping[str, Mapping[str, str]], reference: str, **drawn: Any
+    cohort: pd.DataFrame, stores: Stores, kept: Mapping[str, Mapping[str, str]], **drawn: Any
 ) -> dict[str, QualityJob]:
-    raw = cohort[cohort["sequence"] == reference].set_index("study")["path"]
+    raw = cohort.set_index(["study", "sequence"])["path"]
     jobs = {}
-    for study, path in raw.items():
-        there = {stage: store for stage, store in stores.items() if study in kept[stage]}
-        if there:
-            jobs[str(study)] = QualityJob(str(study), str(path), there, reference, **drawn)
+    for study in cohort["study"].unique():
+        if study in kept["coregister"]:
+            there = {stage: store for stage, store in stores.items() if study in kept[stage]}
+            reference = reference_of(stores["coregister"], study)
+            jobs[study] = QualityJob(study, str(raw[study, reference]), there, reference, **drawn)
     return jobs
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from lesionlab.data.cohort import lacking
 from lesionlab.data.fingerprints import file_fingerprint, fingerprint_of, study_fingerprints
 from lesionlab.data.layout import Layout
 from lesionlab.data.lesions import read_lesion
@@ -16,6 +17,7 @@ from lesionlab.datasets.folders import Folders
 from lesionlab.imaging import atlas, bias, brain, grid, group_template, registration, standardize, tissue
 from lesionlab.imaging.nifti import read_volume
 from lesionlab.imaging.raw_to_grid import image_on_grid
+from lesionlab.imaging.study import pick_reference
 from lesionlab.imaging.template_space import to_template
 from lesionlab.pipelines.preprocess import stages
 from lesionlab.pipelines.preprocess.jobs import STANDARD, TEMPLATE
@@ -38,7 +40,9 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "coregister": Recipe(stages.coregister_study, [registration.coregister, read_lesion, read_volume], shared=True),
+    "coregister": Recipe(
+        stages.coregister_study, [registration.coregister, pick_reference, read_lesion, read_volume], shared=True
+    ),
     "brain": Recipe(stages.brain_study, [brain.extract_brain], shared=True),
     "bias": Recipe(stages.bias_study, [bias.correct_study], shared=True),
     "landmarks": Recipe(stages.landmarks_study, [standardize.fit_landmarks]),
@@ -59,6 +63,12 @@ def training_in(cohort: pd.DataFrame, studies: Iterable[str]) -> list[str]:
     """Those of the studies that are in the training split, in their order."""
     training = set(cohort.loc[cohort["split"] == "train", "study"])
     return [study for study in studies if study in training]
+
+
+def whole_in(cohort: pd.DataFrame, studies: Iterable[str], sequences: Sequence[str]) -> list[str]:
+    """Those of the studies that lack none of the sequences, in their order."""
+    lacks = lacking(cohort, sequences)
+    return [study for study in studies if study not in lacks]
 
 
 def scan_keys(cohort: pd.DataFrame, layout: Layout, lesion_classes: Sequence[str]) -> Keys:

@@ -23,7 +23,7 @@ from lesionlab.imaging.landmarks import Landmarks, LandmarkSet, landmarks_file, 
 from lesionlab.imaging.raw_to_grid import image_on_grid
 from lesionlab.imaging.registration import coregister
 from lesionlab.imaging.standardize import StandardizeOptions, fit_landmarks, standardize
-from lesionlab.imaging.study import sequence_of
+from lesionlab.imaging.study import pick_reference, sequence_of
 from lesionlab.imaging.template_space import load_template as load_space
 from lesionlab.imaging.template_space import to_template
 from lesionlab.imaging.tissue import TissueOptions, segment_tissues
@@ -34,6 +34,7 @@ from lesionlab.pipelines.preprocess.jobs import (
     FIELD,
     LANDMARKS,
     LESION,
+    REFERENCE,
     STANDARD,
     TEMPLATE,
     TO_REFERENCE,
@@ -42,6 +43,7 @@ from lesionlab.pipelines.preprocess.jobs import (
     LandmarksJob,
     Scans,
     TemplateJob,
+    reference_of,
     sequence_names,
     sequences,
 )
@@ -50,12 +52,13 @@ from lesionlab.pipelines.preprocess.jobs import (
 def coregister_study(scans: Scans) -> StudyResult:
     """Every sequence, the lesion and a given brain mask on the reference sequence's grid."""
     volumes = {name: scans.scan(name) for name in scans.paths}
-    lesion, reference = scans.drawn_lesion(), scans.reference
+    lesion = scans.drawn_lesion()
+    reference = pick_reference(scans.reference, scans.options.reference_fallback, list(volumes))
     drawn_on = scans.lesion_on or sequence_of("lesion", lesion, volumes, (reference,))
     done = coregister(volumes, reference, lesion, drawn_on, scans.options, scans.given_brain())
     kept = {**done.volumes, **_present(done.lesion, done.brain)}
     transforms = {name: matrix.tolist() for name, matrix in done.transforms.items()}
-    record = {"transforms": transforms, "lesion_on": drawn_on}
+    record = {"transforms": transforms, REFERENCE: reference, "lesion_on": drawn_on}
     return StudyResult(kept, done.qc, record, dict(_transform_files(done.transforms)))
 
 
@@ -95,7 +98,7 @@ def landmarks_study(job: LandmarksJob) -> StudyResult:
         path = Path(job.options.landmarks)
         read_landmarks(path, job.options.exclude_lesions)
         return StudyResult(files={LANDMARKS: path.read_bytes()})
-    names = sequence_names(job.source, job.studies[0])
+    names = sequence_names(job.source, *job.studies)
     learnt = dict(run_parallel(partial(_landmarks_of, job), {name: name for name in names}, job.engine))
     every = LandmarkSet(
         studies=tuple(job.studies),
@@ -106,10 +109,11 @@ def landmarks_study(job: LandmarksJob) -> StudyResult:
 
 
 def _landmarks_of(job: LandmarksJob, sequence: str) -> Landmarks:
-    """The landmarks of one sequence, with one volume in memory at a time."""
+    """The landmarks of one sequence, of the studies that have it, with one volume in memory at a time."""
     studies = (
         (job.source.volume(study, sequence), masks[BRAIN], masks.get(LESION))
         for study in job.studies
+        if sequence in job.source.names(study)
         for masks in (Job(job.source, study, job.options).masks(),)
     )
     return fit_landmarks(studies, job.options)
@@ -165,7 +169,7 @@ def _placed(job: GridJob, brain: Volume) -> tuple[Volume, np.ndarray, dict[str, 
     template = load_space(job.space.space)
     if template is None:
         return brain, np.eye(4), {}
-    reference = job.coregistered.volume(job.study, job.scans.reference)
+    reference = job.coregistered.volume(job.study, reference_of(job.coregistered, job.study))
     found = to_template(reference, brain, template, job.space)
     return template.like((template.data > 0).astype(np.uint8)), found.back, found.qc
 
@@ -175,7 +179,7 @@ def template_study(job: TemplateJob) -> StudyResult:
     if not job.options.enabled:
         return StudyResult()
     if job.options.template is not None:
-        return StudyResult(load_template(job.options.template, sequence_names(job.source, job.studies[0])))
+        return StudyResult(load_template(job.options.template, sequence_names(job.source, *job.studies)))
     template = build_template(job, job.options, each=job.each, folder=job.folder)
     return StudyResult(template.volumes, template.qc, {"studies": list(job.studies)})
 

@@ -20,7 +20,7 @@ from lesionlab.imaging.tissue import TISSUES
 from lesionlab.imaging.volume import Volume
 from lesionlab.metrics import truth as measure
 from lesionlab.parameters import RunOptions
-from lesionlab.pipelines.preprocess.jobs import BRAIN, FIELD, in_reference_space, sequences
+from lesionlab.pipelines.preprocess.jobs import BRAIN, FIELD, in_reference_space, reference_of, sequences
 from lesionlab.pipelines.running import run
 
 COHORT = "all"  # the "subject" of a measure that compares subjects with one another
@@ -80,7 +80,10 @@ def score_truth(
     reference: str,
     run_options: RunOptions,
 ) -> pd.DataFrame:
-    """Columns ``stage, subject, measure, value``; no row for scans whose truth nobody knows."""
+    """Columns ``stage, subject, measure, value``; no row for scans whose truth nobody knows.
+
+    The truth lies on the grid of the cohort's reference: a study that another sequence served as reference has no row.
+    """
     if scans["source"] != "phantom":
         return pd.DataFrame(columns=measure.TRUTH_COLUMNS)
     stores = {
@@ -115,6 +118,7 @@ def _jobs(
     return {
         study: TruthJob(phantom, stores, study, scans[study], reference, study in left_out)
         for study in stores["tissues"].studies()
+        if reference_of(stores["coregister"], study) == reference
     }
 
 
@@ -207,6 +211,8 @@ def _white_matter(known: _Truth, before: SubjectStore, after: SubjectStore) -> d
 def _spread(scored: SubjectStore) -> Iterator[tuple[str, float]]:
     """The spread of white matter's mean between subjects, after standardization over before, by sequence."""
     white = [scored.record(study)[WHITE_MATTER] for study in scored.studies()]
-    for name in white[0] if len(white) > 1 else ():
-        before, after = (np.array([study[name][when] for study in white]).T for when in ("before", "after"))
-        yield f"wm_spread_ratio_{name}", measure.spread_ratio(before[0], after[0], before[1], after[1])
+    for name in dict.fromkeys(name for study in white for name in study):
+        own = [study[name] for study in white if name in study]
+        if len(own) > 1:
+            before, after = (np.array([study[when] for study in own]).T for when in ("before", "after"))
+            yield f"wm_spread_ratio_{name}", measure.spread_ratio(before[0], after[0], before[1], after[1])

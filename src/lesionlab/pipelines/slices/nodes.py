@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from lesionlab.data.artifact import is_current, writing
+from lesionlab.data.cohort import lacking
 from lesionlab.data.fingerprints import fingerprint_of
 from lesionlab.data.limits import held_back
 from lesionlab.data.slice_rules import SliceRules
@@ -43,7 +44,7 @@ def make_slices(
     root = folders.features("slices")
     done = set(gridded.studies()) & set(atlases.studies()) & set(tissues.studies())
     done -= set(held_back(qc_flags))
-    studies = labelled(cohort[cohort["study"].isin(done)])
+    studies = whole(labelled(cohort[cohort["study"].isin(done)]), cohort, sequences)
     about = cohort.drop_duplicates("study").set_index("study").loc[studies, ["subject", "split"]]
     stores = [store.fingerprints() for store in (gridded, atlases, tissues)]
     code = code_of(study_slices, SliceStore)
@@ -72,6 +73,15 @@ def labelled(cohort: pd.DataFrame) -> list[str]:
     for study in studies.loc[~has_mask, "study"]:
         _log.warning("slices: %s has no lesion mask and gives none", study)
     return studies.loc[has_mask, "study"].tolist()
+
+
+def whole(studies: list[str], cohort: pd.DataFrame, sequences: list[str]) -> list[str]:
+    """The studies that have every sequence, in their order: a slice has a channel for each."""
+    lacks = lacking(cohort, sequences)
+    for study in studies:
+        if study in lacks:
+            _log.warning("slices: %s has no %s and gives none", study, ", ".join(lacks[study]))
+    return [study for study in studies if study not in lacks]
 
 
 def _report(failed: dict[str, str], count: int, allowed: bool) -> None:
