@@ -27,6 +27,8 @@ from lesionlab.data.lock import keep_locks, release_locks
 from lesionlab.data.splits import SplitOptions
 from lesionlab.errors import InputError
 from lesionlab.imaging.atlas import AtlasOptions
+from lesionlab.pipelines.preprocess.pipeline import JUDGED, STORES
+from lesionlab.pipelines.preprocess.quality import stage_failures
 from lesionlab.pipelines.tracking import mlflow_name
 
 _PARAMETER_LIMIT = 500  # characters MLflow shows of one value
@@ -187,10 +189,11 @@ class QuarantineHooks:
         """
         made = {name for node in pipeline.nodes for name in node.outputs}
         parts = [catalog.load("quarantine")] if "quarantine" in made else []
+        parts += [stage_failures(name, catalog.load(name)) for name in (*STORES, *JUDGED) if name in made]
         parts += [_held_back(catalog.load("qc_flags"))] if "qc_flags" in made else []
         if not parts:
             return
-        quarantine = pd.concat(parts, ignore_index=True)
+        quarantine = pd.concat(parts, ignore_index=True).drop_duplicates(["study", "reason"])
         for row in quarantine.to_dict("records"):
             _log.warning("left out: %s: %s", row["study"], row["reason"])
         if len(quarantine) and not catalog.load("params:run").allow_failures:

@@ -68,6 +68,11 @@ class RunOptions(BaseModel):
         return Engine(self.processes, self.scheduler, self.memory_gb)
 
     @property
+    def lenient(self) -> Self:
+        """For stages: whoever fails is left out, all others go on, and the run's end tells and judges."""
+        return self.model_copy(update={"allow_failures": True})
+
+    @property
     def alone(self) -> Self:
         """For a stage that is a single job, which spreads its own work over this machine's processes."""
         return self.model_copy(update={"workers": 1, "scheduler": None, "memory_gb": None})

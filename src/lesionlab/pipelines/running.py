@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -18,6 +19,7 @@ from lesionlab.data.stage import Judge, code_of_stage, run_stage
 from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.parameters import RunOptions
 
+_PIPELINES = f"{lesionlab.__name__}.pipelines."
 _LIBRARIES = ("antspyx", "SimpleITK", "deepbet", "scipy")  # those whose results stages keep
 
 
@@ -83,7 +85,31 @@ def link(
 
 def stage_code(work: Callable[[Any], StudyResult], science: Sequence[Callable[..., Any]]) -> str:
     """A fingerprint of what a stage does: the function itself, the code behind it, and the libraries' versions."""
-    return fingerprint_of(inspect.getsource(work), code_of(*science), {name: version(name) for name in _LIBRARIES})
+    return fingerprint_of(_sources_beside(work), code_of(*science), {name: version(name) for name in _LIBRARIES})
+
+
+def _sources_beside(work: Callable[[Any], StudyResult]) -> dict[str, str]:
+    """The source of a stage's function, of its job, and of whatever of our pipelines' code these name in turn."""
+    found: dict[str, str] = {}
+    left: list[Any] = [inspect.unwrap(work)]
+    while left:
+        thing = left.pop()
+        name = f"{thing.__module__}.{thing.__qualname__}"
+        if name not in found:
+            found[name] = inspect.getsource(thing)
+            left.extend(_named_by(thing, found[name]))
+    return found
+
+
+def _named_by(thing: Any, source: str) -> Iterator[Any]:
+    """The functions and classes of our pipelines that a source names, as its module knows them."""
+    known = vars(inspect.getmodule(thing))
+    names = {node.id for node in ast.walk(ast.parse(textwrap.dedent(source))) if isinstance(node, ast.Name)}
+    for name in sorted(names):
+        found = known.get(name)
+        if inspect.isfunction(found) or inspect.isclass(found):
+            if found.__module__.startswith(_PIPELINES):
+                yield found
 
 
 def code_of(*things: Any) -> str:

@@ -182,6 +182,6 @@ def test_a_study_held_back_by_a_limit_keeps_its_measures_and_its_picture(made, p
         )  # fmt: skip
     finally:
         write_json(store.root / MANIFEST, held)
-    assert summary["failed"] == {"c": (reason,)}
+    assert summary["failed"] == {"c": (f"brain: {reason}",)}
     assert 'data-verdict="held back"' in html and "c.webp" in pictures
     assert "c" in set(measures.loc[measures["stage"] == "brain", "study"])

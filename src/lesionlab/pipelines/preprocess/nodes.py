@@ -135,7 +135,9 @@ def build_atlas(
     studies = _whole_training_studies(source, cohort, sequences) if template_learns(options) else source.studies()
     folder = folders.results if run_options.scheduler else None
     job = TemplateJob(source, studies, options, run_options.engine, folder)
-    return _run_once("template", folders, job, template_key(source.fingerprints(), studies, options), run_options)
+    return _run_once(
+        "template", folders, job, template_key(source.fingerprints(), studies, sequences, options), run_options
+    )
 
 
 def align_atlas(
@@ -231,9 +233,11 @@ def _run(
     quality: QCOptions,
     run_options: RunOptions,
 ) -> SubjectStore:
-    """A stage over its studies; those whose measures break a limit that gates are held back."""
+    """A stage over its studies. Those that fail, or break a limit that gates, are left out; the others go on."""
     recipe, gate = RECIPES[stage], judge(stage, quality)
-    return run(root_of(folders, stage), jobs, recipe.work, recipe.science, inputs, options, run_options, judge=gate)
+    return run(
+        root_of(folders, stage), jobs, recipe.work, recipe.science, inputs, options, run_options.lenient, judge=gate
+    )
 
 
 def _run_once(

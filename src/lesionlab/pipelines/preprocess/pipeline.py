@@ -4,6 +4,7 @@ from kedro.pipeline import Pipeline, node, pipeline
 
 from lesionlab.pipelines.preprocess import nodes, planning, quality, quality_stages, truth
 
+JUDGED = ("quality", "strips")  # stores of quality control
 STORES = ("coregistered", "brains", "unbiased", "standardized", "gridded", "atlases", "tissues")
 
 

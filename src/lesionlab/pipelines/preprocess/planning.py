@@ -79,7 +79,7 @@ def say_plan(
             stage(
                 "template",
                 lambda keys: template_key(
-                    keys["grid"], whole_in(cohort, training_in(cohort, keys["grid"]), sequences), atlas
+                    keys["grid"], whole_in(cohort, training_in(cohort, keys["grid"]), sequences), sequences, atlas
                 ),
                 atlas,
             ),

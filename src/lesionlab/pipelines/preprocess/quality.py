@@ -45,7 +45,7 @@ def qc_page(
     pictures = {
         study: strips.root / study / STRIP for study in strips.studies() if (strips.root / study / STRIP).is_file()
     }
-    studies = list(_studies(cohort, quarantine, stores, pictures))
+    studies = list(_studies(cohort, quarantine, {**stores, "quality": quality, "strips": strips}, pictures))
     page = render_qc(studies, judged, found, options, cohort=cohort_options.name, lesion_classes=lesion_classes)
     order = ranking(studies, judged, found)["study"]
     beside = {_picture_name(study): pictures[study] for study in order if study in pictures}
@@ -97,16 +97,22 @@ def _distances(quality: SubjectStore) -> Iterator[Row]:
 def _studies(
     cohort: pd.DataFrame, quarantine: pd.DataFrame, stores: Stores, pictures: Mapping[str, Path]
 ) -> Iterator[StudyQC]:
-    failures = pd.concat([store.failures() for store in stores.values()], ignore_index=True)
+    failures = pd.concat([stage_failures(stage, store) for stage, store in stores.items()], ignore_index=True)
     about = cohort.drop_duplicates("study")
     for study, subject, split in zip(about["study"], about["subject"], about["split"], strict=True):
         reasons = tuple(failures.loc[failures["study"] == study, "reason"])
-        held = any(reason.startswith(HELD_BACK) for reason in reasons)
+        held = any(HELD_BACK in reason for reason in reasons)
         status = "held back" if held else "failed" if reasons else "ok"
         picture = f"{STRIPS_FOLDER}/{_picture_name(study)}" if study in pictures else ""
         yield StudyQC(study, subject, split, picture, status, reasons)
     for study, faults in quarantine.groupby("study"):
         yield StudyQC(str(study), str(faults["subject"].iloc[0]), "", "", "quarantined", tuple(faults["reason"]))
+
+
+def stage_failures(stage: str, store: SubjectStore) -> pd.DataFrame:
+    """Whom a stage left out, and why: columns ``study, reason``."""
+    left_out = store.failures()
+    return left_out.assign(reason=f"{stage}: " + left_out["reason"].astype(str))
 
 
 def _picture_name(study: str) -> str:

@@ -123,7 +123,7 @@ def measure_quality(
         [measure_study, study_profiles],
         inputs,
         None,
-        _lenient(run_options),
+        run_options.lenient,
     )
 
 
@@ -152,7 +152,7 @@ def draw_strips(
         for study in jobs
     }
     options = (sequences, lesion_classes)
-    return run(folders.stage("strips"), jobs, draw, [study_strip, read_volume], inputs, options, _lenient(run_options))
+    return run(folders.stage("strips"), jobs, draw, [study_strip, read_volume], inputs, options, run_options.lenient)
 
 
 def by_stage(*stores: SubjectStore) -> dict[str, SubjectStore]:
@@ -174,8 +174,3 @@ def _jobs(
             reference = reference_of(stores["coregister"], study)
             jobs[study] = QualityJob(study, str(raw[study, reference]), there, reference, **drawn)
     return jobs
-
-
-def _lenient(options: RunOptions) -> RunOptions:
-    """Whatever cannot be measured or drawn is left out of the page, and fails no run."""
-    return options.model_copy(update={"allow_failures": True})

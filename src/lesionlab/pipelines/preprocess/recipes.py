@@ -72,9 +72,9 @@ def whole_in(cohort: pd.DataFrame, studies: Iterable[str], sequences: Sequence[s
 
 
 def scan_keys(cohort: pd.DataFrame, layout: Layout, lesion_classes: Sequence[str]) -> Keys:
-    """What co-registration depends on: the files' content, and how they are read."""
-    classes = tuple(lesion_classes)
-    return {study: fingerprint_of(key, layout, classes) for study, key in study_fingerprints(cohort).items()}
+    """What co-registration depends on: the files' content, and what the codes of their masks mean."""
+    codes = None if layout.lesion is None else (layout.lesion.codes, layout.lesion.ignore, tuple(lesion_classes))
+    return {study: fingerprint_of(key, codes) for study, key in study_fingerprints(cohort).items()}
 
 
 def set_key(keys: Keys, studies: Iterable[str]) -> str:
@@ -103,6 +103,7 @@ def template_learns(options: atlas.AtlasOptions) -> bool:
     return options.enabled and options.template is None
 
 
-def template_key(keys: Keys, training: Sequence[str], options: atlas.AtlasOptions) -> Keys:
-    """What the template depends on: training studies, or nothing but its options."""
-    return {TEMPLATE: set_key(keys, training if template_learns(options) else [])}
+def template_key(keys: Keys, training: Sequence[str], sequences: Sequence[str], options: atlas.AtlasOptions) -> Keys:
+    """What the template depends on beside its options: the sequences, and training studies unless it is given."""
+    learnt = set_key(keys, training if template_learns(options) else [])
+    return {TEMPLATE: fingerprint_of(learnt, sorted(sequences))}

@@ -99,7 +99,8 @@ def score_truth(
     jobs = _jobs(phantom, cohort, stores, reference)
     keys = [store.fingerprints() for store in (phantom, *stores.values())]
     inputs = {study: fingerprint_of([own[study] for own in keys], job.left_out) for study, job in jobs.items()}
-    scored = run(folders.stage("truth"), jobs, truth_study, [measure.truth_rows], inputs, reference, run_options)
+    how, science = run_options.lenient, [measure.truth_rows]
+    scored = run(folders.stage("truth"), jobs, truth_study, science, inputs, reference, how)
     spread = measure.truth_rows("standardize", COHORT, dict(_spread(scored)))
     return pd.concat([_table(scored.qc()), spread], ignore_index=True)
 
@@ -117,7 +118,7 @@ def _jobs(
     scans = {study: dict(zip(rows["sequence"], rows["path"], strict=True)) for study, rows in cohort.groupby("study")}
     return {
         study: TruthJob(phantom, stores, study, scans[study], reference, study in left_out)
-        for study in stores["tissues"].studies()
+        for study in sorted(set.intersection(*(set(store.studies()) for store in stores.values())))
         if reference_of(stores["coregister"], study) == reference
     }
 

@@ -43,6 +43,8 @@ def make_slices(
     """
     root = folders.features("slices")
     done = set(gridded.studies()) & set(atlases.studies()) & set(tissues.studies())
+    for study in sorted(done & set(held_back(qc_flags))):
+        _log.warning("slices: quality control holds %s back, which gives none", study)
     done -= set(held_back(qc_flags))
     studies = whole(labelled(cohort[cohort["study"].isin(done)]), cohort, sequences)
     about = cohort.drop_duplicates("study").set_index("study").loc[studies, ["subject", "split"]]
