@@ -147,6 +147,17 @@ def test_all_held_back_is_an_error_in_any_case(root: Path) -> None:
         run(root, JOBS, judge=lambda measures: "no", allow_failures=True)
 
 
+def test_damaged_measures_cost_their_study_alone(root: Path) -> None:
+    file = root / "b" / "qc.json"
+    file.write_text("[" + file.read_text()[1:])  # of the same size: the receipt holds
+    with pytest.raises(StageError, match=r"(?s)1 of 3 studies failed:\n  b: .*is damaged.*delete the folder"):
+        run(root, JOBS, judge=lambda measures: None)
+    assert SubjectStore(root).studies() == ["a", "c"]
+    assert run(root, JOBS, judge=lambda measures: None, allow_failures=True).studies() == ["a", "c"]
+    shutil.rmtree(root / "b")  # the cure
+    assert run(root, JOBS, judge=lambda measures: None).studies() == ["a", "b", "c"]
+
+
 # --- several stages ---------------------------------------------------------------------------------------------------
 
 

@@ -177,6 +177,7 @@ class _Run:
         self.plan = make_plan(self.root, self.sources, self.stage)
         back = set(self.plan.returning())  # not in their place yet
         self.finished = {s: receipt for s, receipt in self.plan.receipts.items() if s not in back}
+        self.failed = {}
         self._judge()
 
     def settled(self) -> bool:
@@ -258,9 +259,17 @@ class _Run:
             return Done(f"{lost}; give it more memory, or look at the scan", 0)
 
     def _judge(self) -> None:
+        self.held_back = {}
         store = SubjectStore(self.root)
-        judged = {} if self.judge is _lenient else {s: self.judge(store.measures(s)) for s in self.finished}
-        self.held_back = {study: reason for study, reason in judged.items() if reason is not None}
+        for study in [] if self.judge is _lenient else list(self.finished):
+            try:
+                reason = self.judge(store.measures(study))
+            except InputError as error:  # its measures are damaged: no other study's fault
+                del self.finished[study]
+                self.failed[study] = str(error)
+                continue
+            if reason is not None:
+                self.held_back[study] = reason
 
     def _says(self) -> dict[str, Any]:
         """What the manifest says, save for what differs from run to run."""

@@ -1,4 +1,4 @@
-"""Kedro's datasets of single files, written aside and then renamed: for what several runs may write and read at once."""
+"""Kedro's datasets of single files, written aside and then renamed: for what runs write and read at once."""
 
 from __future__ import annotations
 
