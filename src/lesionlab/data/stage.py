@@ -224,17 +224,18 @@ class _Run:
             shutil.rmtree(away / study, ignore_errors=True)  # made from something else
 
     def _process(self, work: Callable[[StudyTask], Done], tasks: dict[str, StudyTask]) -> None:
-        """Do all tasks. Where one kills its worker, those it may have taken along go on one by one."""
-        progress = Progress(self.stage, len(tasks))
-        done: set[str] = set()
-        try:
-            for study, result in run_parallel(work, tasks, self.engine, self.seed):
-                done.add(study)
-                self._take(study, result, progress)
-        except WorkerLost:
-            _log.warning("%s: a worker process died; the studies it may have had go on one by one", self.stage)
-            for study in [study for study in tasks if study not in done]:
-                self._take(study, self._alone(work, tasks[study]), progress)
+        """Do all tasks. Where one kills its worker, those at work go on one by one, then the rest side by side."""
+        progress, left = Progress(self.stage, len(tasks)), dict(tasks)
+        while left:
+            try:
+                for study, result in run_parallel(work, dict(left), self.engine, self.seed):
+                    del left[study]
+                    self._take(study, result, progress)
+            except WorkerLost as lost:
+                begun = [study for study in left if study in lost.tasks] or list(left)
+                _log.warning("%s: a worker process died; of %s each goes on alone", self.stage, ", ".join(begun))
+                for study in begun:
+                    self._take(study, self._alone(work, left.pop(study)), progress)
         if self.peak:
             limit = f" of {self.engine.memory_gb:g} GB allowed" if self.engine.memory_gb else ""
             _log.info("%s: peak memory %.2f GB a worker%s", self.stage, self.peak / GIB, limit)
