@@ -212,3 +212,16 @@ def test_the_chain_is_planned_before_anything_is_there(tmp_path: Path) -> None:
         "1 new, 2 changed (inputs)",
         "1 new, 2 changed (inputs)",  # the set of studies is among its inputs
     ]
+
+
+def test_a_study_that_failed_and_would_again_is_not_planned_for_the_stages_after(tmp_path: Path) -> None:
+    inputs = {"a": "1", "b": "2"}
+    first, second, *_ = chain(tmp_path, {}, inputs)
+    run(first.root, {"a": 1.0, "b": -1.0}, fingerprints=inputs, allow_failures=True)
+    other = Link("other", tmp_path / "other", lambda keys: {"a": fingerprint_of(keys["first"])}, "p", second.code)
+    found = other.inputs({"first": SubjectStore(first.root).fingerprints()})  # what the run itself gives that stage
+    planned = plan_chain([first, other])
+    assert planned[0].causes == {"a": "unchanged", "b": "failed before"}
+    assert planned[1].keys == {"a": Sources(found["a"], "p", second.code).key}
+    mended, *_ = chain(tmp_path, {}, {"a": "1", "b": "mended"})
+    assert plan_chain([mended, second])[1].keys.keys() == {"a", "b"}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,15 +15,17 @@ from lesionlab import __version__
 from lesionlab.data.artifact import ASIDE, is_current, read_receipt, write_json
 from lesionlab.data.engine import Engine
 from lesionlab.data.fingerprints import code_fingerprint, fingerprint_of
-from lesionlab.data.lock import reading_lock
+from lesionlab.data.lock import StoreLock, reading_lock
 from lesionlab.data.memory import GIB
-from lesionlab.data.names import listed
 from lesionlab.data.plan import Plan, Sources, make_plan, parameters_of
 from lesionlab.data.progress import Progress
-from lesionlab.data.study_task import Done, StudyTask, foreseen, open_gate, process_study, write_log
+from lesionlab.data.stage_errors import StageError, check_names, told_plainly
+from lesionlab.data.study_task import Done, StudyTask, open_gate, process_study, write_log
 from lesionlab.data.subject_store import AWAY, LOGS, MANIFEST, StudyResult, SubjectStore
 from lesionlab.data.workers import WorkerLost, run_parallel
 from lesionlab.errors import InputError
+
+__all__ = ["StageError", "code_of_stage", "run_stage"]
 
 Inputs = TypeVar("Inputs")
 
@@ -36,26 +37,6 @@ _PEAK, _CREATED = "peak_memory_gb", "created"
 _VOLATILE = (_PEAK, _CREATED)  # what differs between runs that make the same
 
 _log = logging.getLogger(__name__)
-
-
-class StageError(RuntimeError):
-    """Studies that a stage could not process, told at its end, when all the others are done.
-
-    Attributes:
-        failures: study to reason.
-    """
-
-    def __init__(self, stage: str, failures: Mapping[str, str], expected: int, logs: Path) -> None:
-        self.stage, self.failures, self.expected, self.logs = stage, dict(failures), expected, logs
-        reasons = "".join(f"\n  {study}: {reason}" for study, reason in failures.items())
-        super().__init__(
-            f"{stage}: {len(failures)} of {expected} studies failed:{reasons}\nLogs: {logs}. Cure: mend the inputs and "
-            "run again (finished studies are kept), leave them out, or go on without them by `allow_failures: true`"
-            f"{'' if len(failures) < expected else ' (not where all fail)'}"
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return StageError, (self.stage, self.failures, self.expected, self.logs)
 
 
 def code_of_stage(code: str) -> str:
@@ -110,17 +91,16 @@ def run_stage(
     """
     root = Path(root)
     name = stage or root.name
-    _check_names(jobs, name)
+    check_names(jobs, name)
     version = code_of_stage(code or code_fingerprint(work))
     sources = {study: Sources(fingerprints[study], parameters_of(options, seed), version) for study in jobs}
     facts = {"version": MANIFEST_VERSION, "stage": name, "code_version": {"package": __version__, "code": version}}
     facts |= {"options": parameters_of(options, seed), "seed": seed, "allow_failures": allow_failures}
     run = _Run(root, name, sources, facts, allow_failures, engine or Engine(), seed, judge or _lenient)
-    with _foreseen(root), reading_lock(root, wait_minutes) as lock:
+    with told_plainly(root), reading_lock(root, wait_minutes) as lock:
         run.look()
         _log.info("%s", run.plan)
-        if not run.settled():
-            lock.own(wait_minutes)
+        if not run.settled() and _owned(lock, run, wait_minutes):
             run.look()  # another run may have worked here while this one waited
             run.compute(jobs, work)
     if not run.complete:
@@ -130,28 +110,25 @@ def run_stage(
     return SubjectStore(root)
 
 
-def _check_names(jobs: Mapping[str, object], stage: str) -> None:
-    wrong = [study for study in jobs if not study or study[0] in "._" or "/" in study or study == MANIFEST]
-    if wrong or not jobs:
-        raise InputError(
-            f"{stage}: a study's name cannot be a folder's" if wrong else f"{stage}: there is no study to process",
-            given=listed(wrong) if wrong else "no study",
-            allowed="at least one study; names without / that do not begin with . or _",
-            cure="rename the subjects, or change the layout's `study` template",
-        )
+def _owned(lock: StoreLock, run: _Run, wait_minutes: float) -> bool:
+    """Take the lock for writing. Where others read, what failed before and may fail is left at that: ``False``."""
+    spared = run.settled_but_for_failures()
+    try:
+        lock.own(0 if spared else wait_minutes)
+    except InputError:
+        if not spared:
+            raise
+        lock.share(wait_minutes)
+        run.look()
+        if not run.settled_but_for_failures():
+            raise
+        _log.warning("%s: others read here: %s not tried again", run.stage, ", ".join(run.left_out))
+        return False
+    return True
 
 
 def _lenient(measures: Mapping[str, float]) -> None:
     """The judge who holds nothing back."""
-
-
-@contextmanager
-def _foreseen(root: Path) -> Iterator[None]:
-    """Tell a full disk or missing rights plainly where they stop the whole stage."""
-    try:
-        yield
-    except OSError as error:
-        raise foreseen(error, root) or error from error
 
 
 @dataclass
@@ -182,8 +159,19 @@ class _Run:
 
     def settled(self) -> bool:
         """Whether the store is as it should be, and its manifest says so."""
+        return not self.plan.todo() and self._settled_manifest()
+
+    def _settled_manifest(self) -> bool:
         said = {key: value for key, value in self.plan.manifest.items() if key not in _VOLATILE}
-        return not self.plan.todo() and not self.plan.away and self._says() == said
+        return not self.plan.away and self._says() == said
+
+    def settled_but_for_failures(self) -> bool:
+        """Whether it is but for studies that failed and would be tried again, where failures are allowed."""
+        if not self.allow_failures or self.plan.returning():
+            return False
+        todo, before = self.plan.todo(), self.plan.failed_before()
+        self.failed |= {study: before[study] for study in todo if study in before}
+        return self.failed.keys() >= set(todo) and self._settled_manifest()
 
     @property
     def complete(self) -> bool:
