@@ -25,7 +25,7 @@ from lesionlab.data.subject_store import AWAY, LOGS, MANIFEST, StudyResult, Subj
 from lesionlab.data.workers import WorkerLost, run_parallel
 from lesionlab.errors import InputError
 
-__all__ = ["StageError", "code_of_stage", "run_stage"]
+__all__ = ["Judge", "StageError", "code_of_stage", "run_stage"]
 
 Inputs = TypeVar("Inputs")
 
