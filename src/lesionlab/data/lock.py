@@ -81,17 +81,28 @@ class StoreLock:
     def _try(self, kind: int) -> bool:
         try:
             if self._handle is None:
-                (self.root / RUNS).mkdir(exist_ok=True)
-                self._handle = os.open(self.root / RUNS / f"{self.name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+                self._handle = self._opened()
             fcntl.flock(self._handle, kind | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in _WITHOUT_LOCKS:
+            if error.errno in _WITHOUT_LOCKS or (self._handle is None and isinstance(error, PermissionError)):
                 _log.warning("%s: no lock (%s): see to it that no other run writes there", self.root, error.strerror)
                 return True
             if error.errno not in _HELD_ELSEWHERE or self._handle is None:
                 raise
             return False
         return True
+
+    def _opened(self) -> int:
+        """The lock's file; another user's for reading, which is enough to hold it."""
+        folder = self.root / RUNS
+        path = folder / f"{self.name}.lock"
+        try:
+            folder.mkdir(exist_ok=True)
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            if not path.exists():
+                raise
+            return os.open(path, os.O_RDONLY)
 
     def _card(self) -> Path:
         return self.root / RUNS / _HOLDERS / f"{socket.gethostname()}-{os.getpid()}"
