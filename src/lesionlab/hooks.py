@@ -23,7 +23,6 @@ from pydantic import BaseModel
 
 import lesionlab
 from lesionlab.data.limits import held_back
-from lesionlab.data.lock import keep_locks, release_locks
 from lesionlab.data.splits import SplitOptions
 from lesionlab.errors import InputError
 from lesionlab.imaging.atlas import AtlasOptions
@@ -127,25 +126,6 @@ class TrackingHooks:
     def on_pipeline_error(self, error: Exception) -> None:
         """Close the run as failed, with the reason."""
         close_as_failed(error)
-
-
-class LockHooks:
-    """What a run has read or written stays as it is until the run ends: no other run may change it in between."""
-
-    @hook_impl(tryfirst=True)
-    def before_pipeline_run(self) -> None:
-        """From here on locks are kept."""
-        keep_locks()
-
-    @hook_impl(tryfirst=True)
-    def after_pipeline_run(self) -> None:
-        """Let others write."""
-        release_locks()
-
-    @hook_impl(tryfirst=True)
-    def on_pipeline_error(self) -> None:
-        """Let others write."""
-        release_locks()
 
 
 class RequirementHooks:

@@ -3,7 +3,8 @@
 import os
 
 from lesionlab.config import ExperimentConfigLoader
-from lesionlab.hooks import LockHooks, QuarantineHooks, RequirementHooks, TrackingHooks
+from lesionlab.hooks import QuarantineHooks, RequirementHooks, TrackingHooks
+from lesionlab.run_lock import LockHooks
 
 # Patient data is involved: nothing reports to anyone.
 _SILENT = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "KEDRO_DISABLE_TELEMETRY": "true"}

@@ -167,3 +167,32 @@ def test_a_changed_scan_changes_its_study_alone(tmp_path: Path) -> None:
     after = study_fingerprints(cohort(tmp_path, "other scan"))
     assert before["a"] != after["a"]
     assert before["b"] == after["b"]
+
+
+@pytest.mark.parametrize(
+    ("element", "names"),
+    [
+        ("voxels.raw", ["voxels.raw"]),
+        ("LIST\na.raw\nb.raw", ["a.raw", "b.raw"]),
+        ("LIST 2D\r\na.raw", ["a.raw"]),
+        ("s%02d.raw 1 5 2", ["s01.raw", "s03.raw", "s05.raw"]),
+    ],
+)
+def test_a_meta_image_header_stands_for_the_files_it_names(tmp_path: Path, element: str, names: list[str]) -> None:
+    header = tmp_path / "scan.mhd"
+    header.write_bytes(f"ObjectType = Image\nNDims = 3\nElementDataFile = {element}\n".encode())
+    seen = {file_fingerprint(header)}  # the files are absent
+    for count, name in enumerate(names):
+        for content in ("1", "2"):
+            (tmp_path / name).write_text(content)
+            seen.add(file_fingerprint(header))
+            assert len(seen) == 1 + 2 * count + int(content)
+    (tmp_path / "other.raw").write_text("1")
+    assert file_fingerprint(header) in seen
+
+
+def test_voxels_in_the_headers_own_file_are_that_file(tmp_path: Path) -> None:
+    header, plain = tmp_path / "scan.mha", tmp_path / "scan.bin"
+    for path in (header, plain):
+        path.write_bytes(b"NDims = 3\nElementDataFile = LOCAL\nother.raw\x00\xff")
+    assert file_fingerprint(header) == file_fingerprint(plain)

@@ -20,7 +20,8 @@ import psutil
 import pytest
 
 from lesionlab.data.lock import StoreLock, keep_locks, reading_lock, release_locks
-from lesionlab.data.subject_store import SubjectStore
+from lesionlab.data.stage import run_stage
+from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.errors import InputError
 
 RUN = """
@@ -135,6 +136,30 @@ def test_readers_share_and_a_writer_waits_for_them(tmp_path: Path) -> None:
         one.share()
     two.share()  # has written, goes on reading
     one.share()
+
+
+def test_what_failed_before_is_tried_again_only_where_nobody_reads(tmp_path: Path) -> None:
+    def work(study: str) -> StudyResult:
+        tried.append(study)
+        if study == "b":
+            raise InputError("the scan is bad", given="bad", allowed="good", cure="mend it")
+        return StudyResult(qc={"n": 1.0})
+
+    def run(fingerprint: str = "1", studies: str = "ab") -> list[str]:
+        tried.clear()
+        jobs, keys = {study: study for study in studies}, dict.fromkeys(studies, fingerprint)
+        return run_stage(root, jobs, work, fingerprints=keys, code="1", allow_failures=True).studies()
+
+    root, tried = tmp_path / "brain", list[str]()
+    run()
+    other = StoreLock(root)
+    other.share()
+    assert run() == ["a"] and not tried
+    for change in ({"fingerprint": "2"}, {"studies": "abc"}, {"studies": "a"}):
+        with pytest.raises(InputError, match="another run is at work"):
+            run(**change)
+    other.release()
+    assert run() == ["a"] and tried == ["b"]
 
 
 def test_locks_are_kept_to_the_end_of_a_run_that_says_so(tmp_path: Path) -> None:

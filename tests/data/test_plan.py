@@ -147,6 +147,17 @@ def test_all_held_back_is_an_error_in_any_case(root: Path) -> None:
         run(root, JOBS, judge=lambda measures: "no", allow_failures=True)
 
 
+def test_damaged_measures_cost_their_study_alone(root: Path) -> None:
+    file = root / "b" / "qc.json"
+    file.write_text("[" + file.read_text()[1:])  # of the same size: the receipt holds
+    with pytest.raises(StageError, match=r"(?s)1 of 3 studies failed:\n  b: .*is damaged.*delete the folder"):
+        run(root, JOBS, judge=lambda measures: None)
+    assert SubjectStore(root).studies() == ["a", "c"]
+    assert run(root, JOBS, judge=lambda measures: None, allow_failures=True).studies() == ["a", "c"]
+    shutil.rmtree(root / "b")  # the cure
+    assert run(root, JOBS, judge=lambda measures: None).studies() == ["a", "b", "c"]
+
+
 # --- several stages ---------------------------------------------------------------------------------------------------
 
 
@@ -201,3 +212,16 @@ def test_the_chain_is_planned_before_anything_is_there(tmp_path: Path) -> None:
         "1 new, 2 changed (inputs)",
         "1 new, 2 changed (inputs)",  # the set of studies is among its inputs
     ]
+
+
+def test_a_study_that_failed_and_would_again_is_not_planned_for_the_stages_after(tmp_path: Path) -> None:
+    inputs = {"a": "1", "b": "2"}
+    first, second, *_ = chain(tmp_path, {}, inputs)
+    run(first.root, {"a": 1.0, "b": -1.0}, fingerprints=inputs, allow_failures=True)
+    other = Link("other", tmp_path / "other", lambda keys: {"a": fingerprint_of(keys["first"])}, "p", second.code)
+    found = other.inputs({"first": SubjectStore(first.root).fingerprints()})  # what the run itself gives that stage
+    planned = plan_chain([first, other])
+    assert planned[0].causes == {"a": "unchanged", "b": "failed before"}
+    assert planned[1].keys == {"a": Sources(found["a"], "p", second.code).key}
+    mended, *_ = chain(tmp_path, {}, {"a": "1", "b": "mended"})
+    assert plan_chain([mended, second])[1].keys.keys() == {"a", "b"}

@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,14 @@ class Job(NamedTuple):
     calls: Path
 
 
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError("nobody came")
+        time.sleep(0.02)
+
+
 def work(job: Job) -> StudyResult:
     with (job.calls / job.study).open("a") as file:  # counted in files: workers share no memory
         file.write("x")
@@ -43,6 +52,11 @@ def work(job: Job) -> StudyResult:
         raise ZeroDivisionError("by nought")
     if job.fault == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if job.fault == "wait":  # for one who comes after the study whose worker dies
+        _until(lambda: (job.calls / "b").exists())
+    if job.fault == "meet":  # only where another study is at work at the same time
+        (job.calls / f"met-{job.study}").touch()
+        _until(lambda: len(list(job.calls.glob("met-*"))) == 2)
     variables = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "ANTS_RANDOM_SEED")}
     drawn = [random.random(), float(np.random.rand())]
     volume = Volume(np.arange(24, dtype=np.float32).reshape(2, 3, 4), np.eye(4))
@@ -193,6 +207,13 @@ def test_a_worker_that_dies_fails_its_study_alone(stage: Stage) -> None:
         stage.run("abcd", faults={"b": "kill"}, engine=Engine(2))
     assert SubjectStore(stage.root).studies() == ["a", "c", "d"]
     assert (stage.root / "_logs" / "b.log").is_file()
+
+
+def test_studies_that_had_not_begun_when_a_worker_died_go_on_side_by_side(stage: Stage) -> None:
+    faults = {"a": "wait", "b": "kill", "e": "meet", "f": "meet"}
+    with pytest.raises(StageError, match="1 of 6 studies failed:\n  b: a worker process died"):
+        stage.run("abcdef", faults=faults, engine=Engine(2))
+    assert SubjectStore(stage.root).studies() == [*"acdef"]
 
 
 SCRIPT = """

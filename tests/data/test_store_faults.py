@@ -21,6 +21,7 @@ import pytest
 from lesionlab.data.cohort import cohort_table
 from lesionlab.data.engine import Engine
 from lesionlab.data.fingerprints import study_fingerprints
+from lesionlab.data.lock import StoreLock
 from lesionlab.data.stage import StageError, run_stage
 from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.errors import InputError
@@ -167,6 +168,41 @@ def test_a_store_that_may_not_be_written_is_told(tmp_path: Path, scans: Path) ->
     _, said = ended.communicate()
     assert ended.returncode == 1
     assert "InputError: file" in said and "permission denied" in said and "Cure: correct the rights" in said
+
+
+READS = """
+    import sys
+    from pathlib import Path
+    from lesionlab.data.lock import hold, keep_locks
+    from lesionlab.data.subject_store import SubjectStore
+
+    keep_locks()
+    hold(Path(sys.argv[1]))
+    print(*SubjectStore(Path(sys.argv[1])).studies(), flush=True)
+    sys.stdin.read()
+"""
+
+
+@needs_rights
+@pytest.mark.parametrize("locked_before", [True, False])
+def test_a_store_of_another_user_can_be_read(tmp_path: Path, scans: Path, locked_before: bool) -> None:
+    root = run(tmp_path / "stage", scans).root
+    if not locked_before:  # copied without its hidden folder
+        shutil.rmtree(root / ".runs")
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    words = [*_AS_A_USER, sys.executable, "-c", textwrap.dedent(READS), str(root)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    reader = subprocess.Popen(words, text=True, **pipes)  # type: ignore[call-overload]
+    try:
+        said = reader.stdout.readline() or reader.communicate()[1]
+        assert said == "a b c d e f\n"
+        if locked_before:
+            with pytest.raises(InputError, match="another run is at work in stage"):
+                StoreLock(root).own()
+    finally:
+        _, warned = reader.communicate()
+    assert ("no lock (Permission denied)" in warned) == (not locked_before)
 
 
 # --- files that change between runs -----------------------------------------------------------------------------------

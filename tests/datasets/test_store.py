@@ -13,12 +13,11 @@ from kedro.io import DatasetError
 from PIL import Image
 
 from lesionlab.data.artifact import seal
-from lesionlab.data.lock import StoreLock
+from lesionlab.data.lock import StoreLock, keep_locks, release_locks
 from lesionlab.data.stage import run_stage
 from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.datasets import SliceStoreDataset, SubjectStoreDataset, TrainingRunDataset, TrainingRunsDataset
 from lesionlab.errors import InputError
-from lesionlab.hooks import LockHooks
 from lesionlab.training.runs import TrainingRun, TrainingRuns
 
 KINDS = [SubjectStoreDataset, SliceStoreDataset, TrainingRunDataset, TrainingRunsDataset]
@@ -171,16 +170,16 @@ def test_the_folder_is_named_in_messages(kind):
 
 def test_a_store_that_a_run_has_loaded_stays_as_it_is_to_the_runs_end(subject_store):
     dataset = SubjectStoreDataset(filepath=str(subject_store.root))
-    hooks, other = LockHooks(), StoreLock(subject_store.root)
+    other = StoreLock(subject_store.root)
     dataset.load()  # outside a run, in a notebook for example
     other.own()
     other.release()
-    hooks.before_pipeline_run()
+    keep_locks()
     try:
         dataset.load()
         with pytest.raises(InputError, match="another run is at work"):
             other.own()
     finally:
-        hooks.after_pipeline_run()
+        release_locks()
     other.own()
     other.release()

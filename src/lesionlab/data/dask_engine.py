@@ -80,7 +80,8 @@ def run_on_dask(
             client.cancel(list(futures))
             client.unregister_worker_plugin(_PLUGIN)
     if lost:
-        raise WorkerLost(f"worker processes died of {', '.join(lost)} (out of memory, or a crash in native code)")
+        text = f"worker processes died of {', '.join(lost)} (out of memory, or a crash in native code)"
+        raise WorkerLost(text, lost)
 
 
 def _library() -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
+from lesionlab.imaging.meta_files import data_files
 from lesionlab.imaging.scan_path import folder_files, scan_path
 
 _DIGEST_BYTES = 16
@@ -46,7 +47,7 @@ def fingerprint_of(*objects: object) -> str:
 def file_fingerprint(path: Path | str) -> str:
     """A fingerprint of a scan's content: a file, a folder, or a part of one (:mod:`lesionlab.imaging.scan_path`).
 
-    Of a channel or a series the whole file or folder counts, and which part is meant. Content is read once per process,
+    With a MetaImage header count the files it names. Of a channel or a series the whole file or folder counts, and which part is meant. Content is read once per process,
     as long as the file stays the same one, with its size and its times; the time of its last change of status is among
     them, which no program can set back. What cannot be read has a fingerprint too, of its own: the study it belongs to
     will fail with the reason, and the others go on.
@@ -58,10 +59,16 @@ def file_fingerprint(path: Path | str) -> str:
             inside = folder_files(scan.place)
             content = [(file.relative_to(scan.place).as_posix(), file_fingerprint(file)) for file in inside]
             return fingerprint_of(content) + part
-        status = scan.place.stat()
-        return _content(str(scan.place), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino) + part
+        own = _of_file(scan.place)
+        beside = [(file.name, _of_file(file) if file.is_file() else "absent") for file in data_files(scan.place)]
+        return (fingerprint_of(own, beside) if beside else own) + part
     except OSError as error:
         return f"unreadable: {error.strerror}{part}"
+
+
+def _of_file(path: Path) -> str:
+    status = path.stat()
+    return _content(str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def code_fingerprint(*parts: Callable[..., Any] | ModuleType) -> str:

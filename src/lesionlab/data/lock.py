@@ -81,17 +81,28 @@ class StoreLock:
     def _try(self, kind: int) -> bool:
         try:
             if self._handle is None:
-                (self.root / RUNS).mkdir(exist_ok=True)
-                self._handle = os.open(self.root / RUNS / f"{self.name}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+                self._handle = self._opened()
             fcntl.flock(self._handle, kind | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in _WITHOUT_LOCKS:
+            if error.errno in _WITHOUT_LOCKS or (self._handle is None and isinstance(error, PermissionError)):
                 _log.warning("%s: no lock (%s): see to it that no other run writes there", self.root, error.strerror)
                 return True
             if error.errno not in _HELD_ELSEWHERE or self._handle is None:
                 raise
             return False
         return True
+
+    def _opened(self) -> int:
+        """The lock's file; another user's for reading, which is enough to hold it."""
+        folder = self.root / RUNS
+        path = folder / f"{self.name}.lock"
+        try:
+            folder.mkdir(exist_ok=True)
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            if not path.exists():
+                raise
+            return os.open(path, os.O_RDONLY)
 
     def _card(self) -> Path:
         return self.root / RUNS / _HOLDERS / f"{socket.gethostname()}-{os.getpid()}"
@@ -131,6 +142,7 @@ def _busy(root: Path, holders: str, waited: float) -> InputError:
 
 #: The locks that a run keeps to its end, by folder; ``None`` where stages let go of theirs.
 _kept: dict[Path, StoreLock] | None = None
+_wait_minutes = 0.0
 
 
 @contextmanager
@@ -156,24 +168,38 @@ def reading_lock(root: Path, wait_minutes: float = 0) -> Iterator[StoreLock]:
                 lock.share()
 
 
-def keep_locks() -> None:
+def keep_locks(wait_minutes: float = 0) -> None:
     """From now on each store that is used stays locked for reading, until :func:`release_locks`.
 
     For a run of several stages: what one stage read or wrote no other run may change before the last has read it.
+
+    Args:
+        wait_minutes: how long :func:`hold` waits for another run.
     """
-    global _kept
+    global _kept, _wait_minutes
     _kept = {} if _kept is None else _kept
+    _wait_minutes = wait_minutes
 
 
-def hold(root: Path) -> None:
-    """Keep a store that is about to be read as it is to the end of the run, where :func:`keep_locks` is on.
+def hold(root: Path, alone: bool = False) -> None:
+    """Keep a folder as it is to the end of the run, where :func:`keep_locks` is on.
+
+    Args:
+        root: a store that is about to be read, or the folder of a run's results; one to be written is made.
+        alone: whether this run writes there; else others may read too.
 
     Raises:
-        InputError: another run writes there.
+        InputError: another run writes there, or reads where this one is to write.
     """
-    if _kept is not None:
-        with reading_lock(root):
-            pass
+    if _kept is None:
+        return
+    if alone:
+        root.mkdir(parents=True, exist_ok=True)
+    elif not root.is_dir():
+        return
+    root = root.resolve()
+    lock = _kept.setdefault(root, StoreLock(root))
+    (lock.own if alone else lock.share)(_wait_minutes)
 
 
 def release_locks() -> None:

@@ -71,6 +71,16 @@ class Plan:
         """The studies that were taken away once and can be used as they are."""
         return [study for study, cause in self.causes.items() if cause == BACK]
 
+    def failed_before(self) -> dict[str, str]:
+        """The studies that failed or were held back, and why, when they were made from what they would be made now."""
+        expected, failed = self.manifest.get("expected", {}), self.manifest.get("failed", {})
+        return {study: failed[study] for study, key in self.keys.items() if study in failed and expected[study] == key}
+
+    def passed_on(self) -> dict[str, str]:
+        """The keys that the next stage is likely to find: all but those of :meth:`failed_before`."""
+        failed = self.failed_before()
+        return {study: key for study, key in self.keys.items() if study not in failed}
+
     def __str__(self) -> str:
         counts = Counter(self.causes.values())
         told = [f"{counts.pop(name)} {name}" for name in (UNCHANGED, BACK, NEW) if counts[name]]
@@ -164,12 +174,12 @@ def parameters_of(options: object, seed: int = 0) -> str:
 def plan_chain(links: Sequence[Link]) -> list[Plan]:
     """The plans of stages that read one another, before the first has computed anything.
 
-    Keys chain from stage to stage without a look at content, so they are known beforehand. What may fail is planned as
-    if it would not.
+    Keys chain from stage to stage without a look at content, so they are known beforehand. A study that failed or was
+    held back, and is to be made from the same now, is planned as if it would again; any other as if it would not fail.
     """
     plans: dict[str, Plan] = {}
     for link in links:
-        inputs = link.inputs({stage: plan.keys for stage, plan in plans.items()})
+        inputs = link.inputs({stage: plan.passed_on() for stage, plan in plans.items()})
         wanted = {study: Sources(found, link.parameters, link.code) for study, found in inputs.items()}
         plans[link.stage] = make_plan(link.root, wanted, link.stage)
     return list(plans.values())

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,15 +15,17 @@ from lesionlab import __version__
 from lesionlab.data.artifact import ASIDE, is_current, read_receipt, write_json
 from lesionlab.data.engine import Engine
 from lesionlab.data.fingerprints import code_fingerprint, fingerprint_of
-from lesionlab.data.lock import reading_lock
+from lesionlab.data.lock import StoreLock, reading_lock
 from lesionlab.data.memory import GIB
-from lesionlab.data.names import listed
 from lesionlab.data.plan import Plan, Sources, make_plan, parameters_of
 from lesionlab.data.progress import Progress
-from lesionlab.data.study_task import Done, StudyTask, foreseen, open_gate, process_study, write_log
+from lesionlab.data.stage_errors import StageError, check_names, told_plainly
+from lesionlab.data.study_task import Done, StudyTask, open_gate, process_study, write_log
 from lesionlab.data.subject_store import AWAY, LOGS, MANIFEST, StudyResult, SubjectStore
 from lesionlab.data.workers import WorkerLost, run_parallel
 from lesionlab.errors import InputError
+
+__all__ = ["Judge", "StageError", "code_of_stage", "run_stage"]
 
 Inputs = TypeVar("Inputs")
 
@@ -36,26 +37,6 @@ _PEAK, _CREATED = "peak_memory_gb", "created"
 _VOLATILE = (_PEAK, _CREATED)  # what differs between runs that make the same
 
 _log = logging.getLogger(__name__)
-
-
-class StageError(RuntimeError):
-    """Studies that a stage could not process, told at its end, when all the others are done.
-
-    Attributes:
-        failures: study to reason.
-    """
-
-    def __init__(self, stage: str, failures: Mapping[str, str], expected: int, logs: Path) -> None:
-        self.stage, self.failures, self.expected, self.logs = stage, dict(failures), expected, logs
-        reasons = "".join(f"\n  {study}: {reason}" for study, reason in failures.items())
-        super().__init__(
-            f"{stage}: {len(failures)} of {expected} studies failed:{reasons}\nLogs: {logs}. Cure: mend the inputs and "
-            "run again (finished studies are kept), leave them out, or go on without them by `allow_failures: true`"
-            f"{'' if len(failures) < expected else ' (not where all fail)'}"
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return StageError, (self.stage, self.failures, self.expected, self.logs)
 
 
 def code_of_stage(code: str) -> str:
@@ -110,17 +91,16 @@ def run_stage(
     """
     root = Path(root)
     name = stage or root.name
-    _check_names(jobs, name)
+    check_names(jobs, name)
     version = code_of_stage(code or code_fingerprint(work))
     sources = {study: Sources(fingerprints[study], parameters_of(options, seed), version) for study in jobs}
     facts = {"version": MANIFEST_VERSION, "stage": name, "code_version": {"package": __version__, "code": version}}
     facts |= {"options": parameters_of(options, seed), "seed": seed, "allow_failures": allow_failures}
     run = _Run(root, name, sources, facts, allow_failures, engine or Engine(), seed, judge or _lenient)
-    with _foreseen(root), reading_lock(root, wait_minutes) as lock:
+    with told_plainly(root), reading_lock(root, wait_minutes) as lock:
         run.look()
         _log.info("%s", run.plan)
-        if not run.settled():
-            lock.own(wait_minutes)
+        if not run.settled() and _owned(lock, run, wait_minutes):
             run.look()  # another run may have worked here while this one waited
             run.compute(jobs, work)
     if not run.complete:
@@ -130,28 +110,25 @@ def run_stage(
     return SubjectStore(root)
 
 
-def _check_names(jobs: Mapping[str, object], stage: str) -> None:
-    wrong = [study for study in jobs if not study or study[0] in "._" or "/" in study or study == MANIFEST]
-    if wrong or not jobs:
-        raise InputError(
-            f"{stage}: a study's name cannot be a folder's" if wrong else f"{stage}: there is no study to process",
-            given=listed(wrong) if wrong else "no study",
-            allowed="at least one study; names without / that do not begin with . or _",
-            cure="rename the subjects, or change the layout's `study` template",
-        )
+def _owned(lock: StoreLock, run: _Run, wait_minutes: float) -> bool:
+    """Take the lock for writing. Where others read, what failed before and may fail is left at that: ``False``."""
+    spared = run.settled_but_for_failures()
+    try:
+        lock.own(0 if spared else wait_minutes)
+    except InputError:
+        if not spared:
+            raise
+        lock.share(wait_minutes)
+        run.look()
+        if not run.settled_but_for_failures():
+            raise
+        _log.warning("%s: others read here: %s not tried again", run.stage, ", ".join(run.left_out))
+        return False
+    return True
 
 
 def _lenient(measures: Mapping[str, float]) -> None:
     """The judge who holds nothing back."""
-
-
-@contextmanager
-def _foreseen(root: Path) -> Iterator[None]:
-    """Tell a full disk or missing rights plainly where they stop the whole stage."""
-    try:
-        yield
-    except OSError as error:
-        raise foreseen(error, root) or error from error
 
 
 @dataclass
@@ -177,12 +154,24 @@ class _Run:
         self.plan = make_plan(self.root, self.sources, self.stage)
         back = set(self.plan.returning())  # not in their place yet
         self.finished = {s: receipt for s, receipt in self.plan.receipts.items() if s not in back}
+        self.failed = {}
         self._judge()
 
     def settled(self) -> bool:
         """Whether the store is as it should be, and its manifest says so."""
+        return not self.plan.todo() and self._settled_manifest()
+
+    def _settled_manifest(self) -> bool:
         said = {key: value for key, value in self.plan.manifest.items() if key not in _VOLATILE}
-        return not self.plan.todo() and not self.plan.away and self._says() == said
+        return not self.plan.away and self._says() == said
+
+    def settled_but_for_failures(self) -> bool:
+        """Whether it is but for studies that failed and would be tried again, where failures are allowed."""
+        if not self.allow_failures or self.plan.returning():
+            return False
+        todo, before = self.plan.todo(), self.plan.failed_before()
+        self.failed |= {study: before[study] for study in todo if study in before}
+        return self.failed.keys() >= set(todo) and self._settled_manifest()
 
     @property
     def complete(self) -> bool:
@@ -223,17 +212,18 @@ class _Run:
             shutil.rmtree(away / study, ignore_errors=True)  # made from something else
 
     def _process(self, work: Callable[[StudyTask], Done], tasks: dict[str, StudyTask]) -> None:
-        """Do all tasks. Where one kills its worker, those it may have taken along go on one by one."""
-        progress = Progress(self.stage, len(tasks))
-        done: set[str] = set()
-        try:
-            for study, result in run_parallel(work, tasks, self.engine, self.seed):
-                done.add(study)
-                self._take(study, result, progress)
-        except WorkerLost:
-            _log.warning("%s: a worker process died; the studies it may have had go on one by one", self.stage)
-            for study in [study for study in tasks if study not in done]:
-                self._take(study, self._alone(work, tasks[study]), progress)
+        """Do all tasks. Where one kills its worker, those at work go on one by one, then the rest side by side."""
+        progress, left = Progress(self.stage, len(tasks)), dict(tasks)
+        while left:
+            try:
+                for study, result in run_parallel(work, dict(left), self.engine, self.seed):
+                    del left[study]
+                    self._take(study, result, progress)
+            except WorkerLost as lost:
+                begun = [study for study in left if study in lost.tasks] or list(left)
+                _log.warning("%s: a worker process died; of %s each goes on alone", self.stage, ", ".join(begun))
+                for study in begun:
+                    self._take(study, self._alone(work, left.pop(study)), progress)
         if self.peak:
             limit = f" of {self.engine.memory_gb:g} GB allowed" if self.engine.memory_gb else ""
             _log.info("%s: peak memory %.2f GB a worker%s", self.stage, self.peak / GIB, limit)
@@ -258,9 +248,17 @@ class _Run:
             return Done(f"{lost}; give it more memory, or look at the scan", 0)
 
     def _judge(self) -> None:
+        self.held_back = {}
         store = SubjectStore(self.root)
-        judged = {} if self.judge is _lenient else {s: self.judge(store.measures(s)) for s in self.finished}
-        self.held_back = {study: reason for study, reason in judged.items() if reason is not None}
+        for study in [] if self.judge is _lenient else list(self.finished):
+            try:
+                reason = self.judge(store.measures(study))
+            except InputError as error:  # its measures are damaged: no other study's fault
+                del self.finished[study]
+                self.failed[study] = str(error)
+                continue
+            if reason is not None:
+                self.held_back[study] = reason
 
     def _says(self) -> dict[str, Any]:
         """What the manifest says, save for what differs from run to run."""

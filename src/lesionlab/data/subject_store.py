@@ -120,8 +120,8 @@ class SubjectStore:
         return {name: self.volume(study, name) for name in self.names(study)}
 
     def record(self, study: str) -> dict[str, Any]:
-        """The record of a study; raises ``InputError`` for a study that is not there."""
-        return json.loads((self._folder(study) / _RECORD).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        """The record of a study; raises ``InputError`` for a study that is not there, or where it is damaged."""
+        return self._mapping(study, _RECORD)
 
     def kept(self) -> dict[str, str]:
         """The fingerprint of each study of the last run that lies here whole, those held back included."""
@@ -129,8 +129,8 @@ class SubjectStore:
         return {study: key for study, key in manifest["expected"].items() if is_current(self.root / study, key)}
 
     def measures(self, study: str) -> dict[str, float]:
-        """The quality measures of one study, held back or not; raises ``InputError`` for one that is not there."""
-        return json.loads((self._folder(study) / _QC).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        """The quality measures of one study, held back or not; raises ``InputError`` as :meth:`record` does."""
+        return self._mapping(study, _QC)
 
     def qc(self, held_back: bool = False) -> pd.DataFrame:
         """The quality measures, long: ``study``, ``measure``, ``value``; on demand those of studies held back too."""
@@ -142,6 +142,16 @@ class SubjectStore:
         """The studies that failed in the last run: ``study``, ``reason``."""
         manifest = self.manifest() or {"failed": {}}
         return pd.DataFrame(list(manifest["failed"].items()), columns=["study", "reason"])
+
+    def _mapping(self, study: str, name: str) -> dict[str, Any]:
+        path = self._folder(study) / name
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError(f"a {type(content).__name__} where a mapping is due")
+        except (FileNotFoundError, ValueError) as error:
+            raise _damaged(study, path, error) from error
+        return content
 
     def _folder(self, study: str) -> Path:
         folder = self.root / study

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -25,7 +25,15 @@ Result = TypeVar("Result")
 
 
 class WorkerLost(RuntimeError):
-    """A worker process ended without an answer: killed, most often for want of memory, or crashed in native code."""
+    """A worker process ended without an answer: killed, most often for want of memory, or crashed in native code.
+
+    Attributes:
+        tasks: the names of those that a worker had been given and that were not yielded: one of them killed it.
+    """
+
+    def __init__(self, message: str, tasks: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.tasks = frozenset(tasks)
 
 
 def run_parallel(
@@ -43,7 +51,7 @@ def run_parallel(
         seed: of the run.
 
     Raises:
-        WorkerLost: a worker process died; what had been yielded before stands.
+        WorkerLost: a worker process died; what had been yielded before stands, and it says which tasks had begun.
         InputError: the engine's scheduler cannot be used.
     """
     if engine.scheduler is not None and tasks:
@@ -72,10 +80,19 @@ def _run_in_processes(
             initializer=_begin_worker,
             initargs=(values, os.getpid()),
         )
+        given: set[str] = set()  # to a worker: the pool takes a task only when there is one for it
+
+        def calls() -> Iterator[Any]:
+            for name, task in tasks.items():
+                given.add(name)
+                yield joblib.delayed(call)(work, name, task, seed)
+
         try:
-            yield from pool(joblib.delayed(call)(work, name, task, seed) for name, task in tasks.items())
+            for name, result in pool(calls()):
+                yield name, result
+                given.remove(name)
         except TerminatedWorkerError as error:
-            raise WorkerLost("a worker process died (out of memory, or a crash in native code)") from error
+            raise WorkerLost("a worker process died (out of memory, or a crash in native code)", given) from error
 
 
 #: joblib computes in the calling process with fewer; ``pre_dispatch`` limits how many are at work.

@@ -4,6 +4,7 @@ from lesionlab.datasets.folders import Folders, FoldersDataset
 from lesionlab.datasets.gallery import GalleryDataset
 from lesionlab.datasets.store import SliceStoreDataset, SubjectStoreDataset, TrainingRunDataset, TrainingRunsDataset
 from lesionlab.datasets.text import TableDataset, TextDataset
+from lesionlab.datasets.whole import WholeCSVDataset, WholeJSONDataset, WholeParquetDataset
 
 __all__ = [
     "Folders",
@@ -15,4 +16,7 @@ __all__ = [
     "TextDataset",
     "TrainingRunDataset",
     "TrainingRunsDataset",
+    "WholeCSVDataset",
+    "WholeJSONDataset",
+    "WholeParquetDataset",
 ]
