@@ -216,6 +216,23 @@ def test_a_torn_line_of_the_subject_table_is_not_repeated(tmp_path, built_in, wr
     assert "Mustermann" not in str(caught.value)
 
 
+@pytest.mark.parametrize("table", ["subjects", "table"])
+@pytest.mark.parametrize("first", ["Mustermann_Erika,p01", "folder,subject,series,sequence,Mustermann"])
+def test_the_first_line_of_a_table_is_not_repeated(tmp_path, built_in, write_series, caplog, table, first) -> None:
+    """A table without its columns' names has a person in the first line; one with more columns may have one there."""
+    write_series(tmp_path / "x", voxels())
+    (tmp_path / "who.csv").write_text(f"{first}\nx,s1" + (",1,T1w,5" if "folder" in first else ""))
+    layout = find_layout(built_in, "dicom").model_copy(update={table: "who.csv"})
+    with caplog.at_level(logging.DEBUG):
+        try:
+            discover(tmp_path, layout, ["T1w"])
+            said = ""
+        except InputError as error:
+            said = str(error)
+    assert "not used: " in caplog.text or ("lacks the column" in said and "2 columns" in said)
+    assert "mustermann" not in (said + caplog.text).lower()
+
+
 def test_masks_are_files_by_templates(tmp_path, write_series, write_image) -> None:
     write_series(tmp_path / "dicom" / "p01", voxels())
     lesion = {"file": "masks/{subject}.nii.gz", "drawn_on": "T1w", "codes": {1: "lesion"}}

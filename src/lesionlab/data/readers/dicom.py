@@ -77,7 +77,7 @@ def _folders(root: Path, layout: Layout) -> list[_Folder]:
 def _by_table(root: Path, name: str, folders: dict[Path, _Folder]) -> dict[Path, _Folder]:
     """The folders that a table lists, under the names it gives them; the others are left out."""
     file = root / name
-    table = read_table(file, ("folder", "subject"), ("visit",))
+    table = read_table(file, ("folder", "subject"), ("visit",), secret=True)
     named = {}
     for line, row in enumerate(table.itertuples(), start=2):
         path = root / str(row.folder)
@@ -111,7 +111,7 @@ def _check_single(folders: list[_Folder], *, named: bool) -> None:
 def _series_table(root: Path, layout: Layout) -> pd.DataFrame | None:
     if layout.table is None:
         return None
-    return read_table(root / layout.table, ("subject", "series", "sequence"), ("visit",))
+    return read_table(root / layout.table, ("subject", "series", "sequence"), ("visit",), secret=True)
 
 
 def _candidates(
