@@ -207,6 +207,32 @@ def test_a_subject_table_that_names_no_folder(tmp_path, built_in, write_series) 
     assert "Mustermann" not in str(caught.value)
 
 
+@pytest.mark.parametrize("folder", ["{root}/../Mustermann", "../Mustermann", "x/../../Mustermann", "{root}", ".", ""])
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_subject_table_does_not_leave_the_root(
+    tmp_path, built_in, write_series, monkeypatch, folder, relative
+) -> None:
+    """Before the check an absolute path ended in a ValueError that named it, and "../x" was read."""
+    root = tmp_path / "root"
+    write_series(root / "x", voxels())
+    write_series(tmp_path / "Mustermann", voxels())
+    (root / "who.csv").write_text(f"folder,subject\nx,s1\n{folder.format(root=root)},s2\n")
+    layout = find_layout(built_in, "dicom").model_copy(update={"subjects": "who.csv"})
+    monkeypatch.chdir(root)
+    with pytest.raises(InputError, match="subject s2.*folder that is not below the root.*line 3") as caught:
+        discover(Path() if relative else root, layout, ["T1w"])
+    assert "Mustermann" not in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", ["x/../x", "./x/", "{root}/x"])
+def test_a_subject_table_may_write_a_folder_below_the_root_otherwise(tmp_path, built_in, write_series, folder) -> None:
+    write_series(tmp_path / "x", voxels())
+    (tmp_path / "who.csv").write_text(f"folder,subject\n{folder.format(root=tmp_path)},s1\n")
+    layout = find_layout(built_in, "dicom").model_copy(update={"subjects": "who.csv"})
+    found = discover(tmp_path, layout, ["T1w"])
+    assert read_volume(found.table["path"].item()).shape == SHAPE
+
+
 def test_a_torn_line_of_the_subject_table_is_not_repeated(tmp_path, built_in, write_series) -> None:
     write_series(tmp_path / "Mustermann, Erika", voxels())
     (tmp_path / "who.csv").write_text("folder,subject\nMustermann, Erika,s1\n")

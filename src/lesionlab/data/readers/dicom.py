@@ -12,7 +12,7 @@ import pandas as pd
 from lesionlab.data.layout import Layout
 from lesionlab.data.names import listed
 from lesionlab.data.readers.file_layout import LEAVE_OUT
-from lesionlab.data.readers.tables import read_table
+from lesionlab.data.readers.tables import below, read_table
 from lesionlab.data.studies import FoundStudy, find_masks, lesion_sequence, name_studies
 from lesionlab.data.templates import matches
 from lesionlab.errors import InputError
@@ -80,11 +80,11 @@ def _by_table(root: Path, name: str, folders: dict[Path, _Folder]) -> dict[Path,
     table = read_table(file, ("folder", "subject"), ("visit",), secret=True)
     named = {}
     for line, row in enumerate(table.itertuples(), start=2):
-        path = root / str(row.folder)
-        if path not in folders and not path.is_dir():
+        path = _below(root, str(row.folder))
+        if path is None or (path not in folders and not path.is_dir()):
             raise InputError(
-                "the subject table names a folder that is not there",
-                given=f"line {line}",
+                f"the subject table names a folder that is not {'there' if path else 'below the root'}",
+                given=f"line {line}",  # not the folder: it may be the name of a person
                 allowed="folders below the cohort's root, relative to it",
                 cure="correct the line, or put the folder there",
                 subject=str(row.subject),
@@ -92,6 +92,12 @@ def _by_table(root: Path, name: str, folders: dict[Path, _Folder]) -> dict[Path,
             )
         named[path] = _Folder(str(row.subject), str(row.visit), path)
     return named
+
+
+def _below(root: Path, folder: str) -> Path | None:
+    """The folder's path, ``None`` where it leads out of the root or is the root."""
+    relative = below(root, root / folder)
+    return root / relative if relative is not None and relative.parts else None
 
 
 def _check_single(folders: list[_Folder], *, named: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,6 +48,12 @@ def read_table(
         said = len(ignored) if secret else listed(ignored)
         _log.info("cohort: columns of %s that are not used: %s", file.name, said)
     return table.reindex(columns=[*required, *optional], fill_value="")
+
+
+def below(root: Path, path: Path) -> Path | None:
+    """A path relative to the root, ``None`` where it leads out; told by their names, links are not followed."""
+    whole, place = (Path(os.path.normpath(one.absolute())) for one in (root, path))
+    return place.relative_to(whole) if place.is_relative_to(whole) else None
 
 
 def _parse(file: Path) -> pd.DataFrame:
