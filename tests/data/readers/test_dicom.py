@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from lesionlab.data.checks import CheckedCohort, CheckOptions, read_cohort
 from lesionlab.data.cohort import discover
 from lesionlab.data.fingerprints import file_fingerprint
 from lesionlab.data.layout import find_layout, parse_layout
 from lesionlab.errors import InputError
+from lesionlab.imaging.formats import dicom_series
 from lesionlab.imaging.formats.dicom_series import list_series
 from lesionlab.imaging.nifti import read_header, read_volume
 from lesionlab.imaging.scan_path import series_path
@@ -66,6 +68,48 @@ def test_a_multi_frame_file_in_whatever_order_its_frames_are(tmp_path, write_mul
 def test_slope_and_intercept_of_each_slice_are_applied(tmp_path, write_series) -> None:
     write_series(tmp_path, voxels(), RescaleSlope="0.5", RescaleIntercept="-3")
     np.testing.assert_allclose(read_volume(only_series(tmp_path)).data, voxels() * 0.5 - 3)
+
+
+def test_a_multi_frame_file_without_preamble(tmp_path, write_multi_frame) -> None:
+    file = tmp_path / "enhanced.dcm"
+    write_multi_frame(file, voxels(), **OBLIQUE)
+    file.write_bytes(file.read_bytes()[132:])  # 128 bytes, then "DICM" (PS3.10, 7.1): older archives leave them out
+    volume = read_volume(only_series(tmp_path))
+    np.testing.assert_array_equal(volume.data, voxels())
+    np.testing.assert_allclose(volume.affine, expected_affine(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(5, "Input/output error", "Mustermann.dcm"), "cannot be read"),
+        (ValueError("could not convert string to float: 'Erika'"), "cannot be read"),
+        (NotImplementedError("Mustermann"), "cannot be read"),
+        (MemoryError("Mustermann"), "more memory than there is"),
+    ],
+)
+@pytest.mark.parametrize("reader", ["frame_planes", "array_of"])
+def test_whatever_is_raised_on_a_file_costs_its_study_alone(
+    tmp_path, built_in, write_series, write_multi_frame, monkeypatch, caplog, reader, error, words
+) -> None:
+    """Disks and memory fail when they like; the good study is read before, and the bad one has the only frames."""
+    write_series(tmp_path / "p01", voxels(), description="t1_mprage_sag")
+    write_multi_frame(tmp_path / "p02" / "Mustermann.dcm", voxels(1), description="t1_mprage_sag")
+    real = getattr(dicom_series, reader)
+
+    def fail(given: Any) -> Any:
+        if reader == "array_of" and sitk.GetArrayFromImage(given).T.tolist() == voxels().tolist():
+            return real(given)
+        raise error
+
+    monkeypatch.setattr(dicom_series, reader, fail)
+    with caplog.at_level(logging.DEBUG):
+        result = read(tmp_path, find_layout(built_in, "dicom"), ["T1w"])
+    assert set(result.table["study"]) == {"p01"}
+    reason = result.quarantine["reason"].item()
+    assert words in reason and "subject p02" in reason
+    said = (everything(result) + caplog.text).lower()
+    assert "erika" not in said and "mustermann" not in said
 
 
 def spoil_gap(folder: Path, write: Any) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from lesionlab.errors import InputError
-from lesionlab.imaging.formats.dicom_planes import PLANE_TAGS, frame_planes, slice_plane, stack
+from lesionlab.imaging.formats.dicom_planes import PLANE_TAGS, NoVolumeError, frame_planes, slice_plane, stack
 from lesionlab.imaging.formats.itk import array_of, quiet
 from lesionlab.imaging.formats.scan import Scan, ScanHeader, check_affine, check_size, no_grey_values
 from lesionlab.imaging.scan_path import ScanPath, digest, folder_files
@@ -27,6 +27,7 @@ _IMAGE_TYPE, _MODALITY, _CONTRAST = "0008|0008", "0008|0060", "0018|0010"
 _PERSONAL = ("0010|0010", "0010|0020", "0010|0030", "0010|1000", "0010|1001", "0010|1005", "0008|0050")
 _SHORTEST_NAME = 3  # letters: shorter parts of a name are words of descriptions too
 _HIDDEN = "***"
+_READER = "GDCMImageIO"  # said outright: files without preamble are not told by their content
 _FOLDERS_KEPT = 4  # a study's sequences are read one after the other
 #: What a series with a contrast agent has behind its description, so that patterns can tell it.
 CONTRAST_MARK = " +contrast"
@@ -91,17 +92,12 @@ def load(scan: ScanPath, path: Path | str, subject: str | None, limit_mb: float 
     files = [str(series.images[0].file)] if one else [str(series.images[index].file) for index in order]
     try:
         with quiet():
-            read = sitk.ReadImage(files[0] if one else files, sitk.sitkFloat32)
-    except RuntimeError:
-        raise _fault(
-            "a DICOM file of the series cannot be read, it may be truncated",
-            f"{len(files)} files",
-            "whole files",
-            "copy the series again",
-            path,
-            subject,
-        ) from None  # the library's message names the file
-    voxels = array_of(read).reshape(header.shape)
+            read = sitk.ReadImage(files[0] if one else files, sitk.sitkFloat32, _READER)
+        voxels = array_of(read).reshape(header.shape)
+    except MemoryError:
+        raise  # says nothing of the file
+    except Exception:
+        raise _unreadable(len(files), path, subject) from None  # the library's message names the file
     return Scan(header, np.ascontiguousarray(voxels[..., order]) if one else voxels)
 
 
@@ -123,7 +119,7 @@ def _read_tags(file: Path) -> _Image | None:
     """The header of one file, ``None`` where it is no DICOM image."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(file))
-    reader.SetImageIO("GDCMImageIO")
+    reader.SetImageIO(_READER)
     try:
         reader.ReadImageInformation()
     except RuntimeError:
@@ -185,14 +181,31 @@ def _header(series: Series, path: Path | str, subject: str | None) -> tuple[Scan
         )
     try:
         planes = frame_planes(images[0].file) if frames[0] > 1 else [slice_plane(image.tags) for image in images]
-    except ValueError as error:
+    except NoVolumeError as error:
         raise _no_place(str(error), path, subject) from None
+    except MemoryError:
+        raise
+    except Exception:
+        raise _unreadable(
+            len(images), path, subject
+        ) from None  # whatever pydicom raises repeats the file's name or words
     try:
         order, affine = stack(planes)
-    except ValueError as error:
+    except NoVolumeError as error:
         raise _uneven(str(error), path, subject) from None
     shape = (images[0].size[0], images[0].size[1], len(planes))
     return ScanHeader(shape, check_affine(affine, path, subject), "float32", scaled=True), order
+
+
+def _unreadable(files: int, path: Path | str, subject: str | None) -> InputError:
+    return _fault(
+        "a DICOM file of the series cannot be read, it may be truncated",
+        f"{files} files",
+        "whole files",
+        "copy the series again",
+        path,
+        subject,
+    )
 
 
 def _no_place(given: str, path: Path | str, subject: str | None) -> InputError:
