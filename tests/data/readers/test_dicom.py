@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from lesionlab.data.checks import CheckedCohort, CheckOptions, read_cohort
 from lesionlab.data.cohort import discover
@@ -110,6 +112,66 @@ def test_whatever_is_raised_on_a_file_costs_its_study_alone(
     assert words in reason and "subject p02" in reason
     said = (everything(result) + caplog.text).lower()
     assert "erika" not in said and "mustermann" not in said
+
+
+def tear(file: Path, size: int) -> None:
+    file.write_bytes(file.read_bytes()[:size])
+
+
+def kill(file: Path) -> None:
+    file.unlink()
+    file.symlink_to("nowhere")  # as an archive leaves it whose content was not fetched
+
+
+@pytest.mark.parametrize("last", ["01-0006.dcm", "image7"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda file: tear(file, 140),  # behind the preamble
+        lambda file: tear(file, 250),  # within what says which class it is
+        lambda file: tear(file, 500),  # within the header
+        lambda file: file.write_bytes(file.read_bytes()[:132] + b"\xff" * 900),
+        kill,
+    ],
+)
+def test_a_torn_file_at_the_end_of_a_stack_is_no_shorter_stack(
+    tmp_path, built_in, write_series, spoil, last, caplog
+) -> None:
+    for name in ("p01", "p02"):
+        write_series(tmp_path / name, voxels(), description="t1_mprage_sag")
+    file = tmp_path / "p02" / last
+    (tmp_path / "p02" / "01-0006.dcm").rename(file)
+    spoil(file)
+    with caplog.at_level(logging.DEBUG):
+        result = read(tmp_path, find_layout(built_in, "dicom"), ["T1w"])
+    assert set(result.table["study"]) == {"p01"}
+    reason = result.quarantine["reason"].item()
+    assert "DICOM files of the study cannot be read" in reason and "1 file." in reason
+    assert last not in reason + caplog.text
+    with pytest.raises(InputError, match="DICOM files of the study cannot be read"):
+        read_volume(only_series(tmp_path / "p02"))
+
+
+def test_an_empty_file_is_damaged_where_its_name_says_dicom(tmp_path, built_in, write_series) -> None:
+    for name in ("p01", "p02"):
+        write_series(tmp_path / name, voxels(), description="t1_mprage_sag")
+    (tmp_path / "p01" / "empty.txt").touch()
+    (tmp_path / "p02" / "01-0006.dcm").write_bytes(b"")
+    assert set(read(tmp_path, find_layout(built_in, "dicom"), ["T1w"]).table["study"]) == {"p01"}
+
+
+@pytest.mark.parametrize("kind", ["1.2.840.10008.5.1.4.1.1.88.11", "1.2.840.10008.1.3.10", "1.3.12.2.1107.5.9.1"])
+def test_dicom_files_that_hold_no_image_are_ignored(tmp_path, write_series, kind) -> None:
+    """A report, a DICOMDIR, and the private class in which Siemens keeps what is no image."""
+    write_series(tmp_path, voxels())
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = kind
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    data.SeriesInstanceUID = generate_uid()
+    data.save_as(tmp_path / "other.dcm", enforce_file_format=True)
+    assert read_volume(only_series(tmp_path)).shape == SHAPE
 
 
 def spoil_gap(folder: Path, write: Any) -> None:

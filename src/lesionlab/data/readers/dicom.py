@@ -16,7 +16,7 @@ from lesionlab.data.readers.tables import below, read_table
 from lesionlab.data.studies import FoundStudy, find_masks, lesion_sequence, name_studies
 from lesionlab.data.templates import matches
 from lesionlab.errors import InputError
-from lesionlab.imaging.formats.dicom_series import Series, list_series
+from lesionlab.imaging.formats.dicom_series import Series, check_files, list_series
 from lesionlab.imaging.scan_path import series_path
 
 _EXCLUDE = "!"
@@ -44,6 +44,10 @@ def find(root: Path, layout: Layout, sequences: tuple[str, ...]) -> Iterator[Fou
         found = FoundStudy(study)
         folder = by_pair[study.subject, study.visit].path
         series = list_series(folder)
+        try:
+            check_files(folder, root if layout.subjects is not None else folder, study.subject)
+        except InputError as error:
+            found.faults.append(error)
         for name in sequences:
             _add(found, name, _candidates(name, series, layout, table, study.subject, study.visit), series, table)
             if found.scans.get(name):

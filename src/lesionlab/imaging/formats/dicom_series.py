@@ -17,6 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from lesionlab.errors import InputError
+from lesionlab.imaging.formats.dicom_damage import is_damaged
 from lesionlab.imaging.formats.dicom_planes import PLANE_TAGS, NoVolumeError, frame_planes, slice_plane, stack
 from lesionlab.imaging.formats.itk import array_of, quiet
 from lesionlab.imaging.formats.scan import Scan, ScanHeader, check_affine, check_size, no_grey_values
@@ -59,23 +60,62 @@ class Series:
     images: tuple[_Image, ...]
 
 
+class _Listed(NamedTuple):
+    series: tuple[Series, ...]
+    damaged: int
+
+
 def list_series(folder: Path) -> list[Series]:
     """The image series of a folder and of the folders in it, by number, then key; other files are ignored."""
-    files = tuple((file, (status := file.stat()).st_size, status.st_mtime_ns) for file in folder_files(folder))
-    return list(_listed(files))
+    return list(_listed(_files(folder)).series)
+
+
+def check_files(folder: Path, path: Path | str, subject: str | None) -> None:
+    """Raise ``InputError`` where images of a folder cannot be read: which series lacks them nobody knows.
+
+    Args:
+        folder: where the series lie.
+        path: named in the error.
+        subject: named in the error.
+    """
+    damaged = _listed(_files(folder)).damaged
+    if damaged:
+        raise _fault(
+            "DICOM files of the study cannot be read, they may be truncated",
+            f"{damaged} file{'s' if damaged > 1 else ''}",
+            "whole files",
+            "copy the study's files again, or take what is no image out of its folder",
+            path,
+            subject,
+        )
+
+
+def _files(folder: Path) -> tuple[tuple[Path, int, int], ...]:
+    """The files below a folder with their sizes and times, 0 where they do not tell."""
+    found = []
+    for file in folder_files(folder):
+        try:
+            status = file.stat()
+            found.append((file, status.st_size, status.st_mtime_ns))
+        except OSError:  # a dead link, no permission
+            found.append((file, 0, 0))
+    return tuple(found)
 
 
 @lru_cache(maxsize=_FOLDERS_KEPT)
-def _listed(files: tuple[tuple[Path, int, int], ...]) -> tuple[Series, ...]:
+def _listed(files: tuple[tuple[Path, int, int], ...]) -> _Listed:
     """The series of these files, read once as long as their sizes and times stay."""
     images: dict[str, list[_Image]] = {}
+    damaged = 0
     with quiet():
         for file, _, _ in files:
             image = _read_tags(file)
-            if image is not None and image.tags.get(_SERIES_UID):
+            if image is None:
+                damaged += is_damaged(file)
+            elif image.tags.get(_SERIES_UID):
                 images.setdefault(image.tags[_SERIES_UID], []).append(image)
     found = [_series(uid, several) for uid, several in images.items()]
-    return tuple(sorted(found, key=lambda one: (int(one.number or 0), one.key)))
+    return _Listed(tuple(sorted(found, key=lambda one: (int(one.number or 0), one.key))), damaged)
 
 
 def look(scan: ScanPath, path: Path | str, subject: str | None) -> ScanHeader:
@@ -112,6 +152,7 @@ def _find(scan: ScanPath, path: Path | str, subject: str | None) -> Series:
             path,
             subject,
         )
+    check_files(scan.place, path, subject)
     return found[0]
 
 
