@@ -18,6 +18,7 @@ import SimpleITK as sitk
 
 from lesionlab.errors import InputError
 from lesionlab.imaging.formats.dicom_damage import is_damaged
+from lesionlab.imaging.formats.dicom_person import PERSONAL, without_person
 from lesionlab.imaging.formats.dicom_planes import PLANE_TAGS, NoVolumeError, frame_planes, slice_plane, stack
 from lesionlab.imaging.formats.itk import array_of, quiet
 from lesionlab.imaging.formats.scan import Scan, ScanHeader, check_affine, check_size, no_grey_values
@@ -25,9 +26,6 @@ from lesionlab.imaging.scan_path import ScanPath, digest, folder_files
 
 _SERIES_UID, _DESCRIPTION, _PROTOCOL, _NUMBER = "0020|000e", "0008|103e", "0018|1030", "0020|0011"
 _IMAGE_TYPE, _MODALITY, _CONTRAST = "0008|0008", "0008|0060", "0018|0010"
-_PERSONAL = ("0010|0010", "0010|0020", "0010|0030", "0010|1000", "0010|1001", "0010|1005", "0008|0050")
-_SHORTEST_NAME = 3  # letters: shorter parts of a name are words of descriptions too
-_HIDDEN = "***"
 _READER = "GDCMImageIO"  # said outright: files without preamble are not told by their content
 _FOLDERS_KEPT = 4  # a study's sequences are read one after the other
 #: What a series with a contrast agent has behind its description, so that patterns can tell it.
@@ -179,7 +177,7 @@ _WANTED = frozenset(
         _MODALITY,
         _CONTRAST,
         *PLANE_TAGS,
-        *_PERSONAL,
+        *PERSONAL,
     }
 )
 
@@ -190,19 +188,11 @@ def _series(uid: str, images: list[_Image]) -> Series:
     contrast = first.get(_CONTRAST, "").lower() not in ("", "no", "none")
     return Series(
         key=digest(uid),
-        description=_without_person(text, first) + CONTRAST_MARK * contrast,
+        description=without_person(text, first) + CONTRAST_MARK * contrast,
         number=re.sub(r"\D", "", first.get(_NUMBER, "")),
         original=first.get(_IMAGE_TYPE, "ORIGINAL").upper().startswith("ORIGINAL"),
         images=tuple(images),
     )
-
-
-def _without_person(text: str, tags: dict[str, str]) -> str:
-    """A description without the words of the patient's name, number and birth date."""
-    parts = {part for key in _PERSONAL for part in re.split(r"[\s^=\\,;_]+", tags.get(key, ""))}
-    for part in sorted((part for part in parts if len(part) >= _SHORTEST_NAME), key=lambda part: (-len(part), part)):
-        text = re.sub(re.escape(part), _HIDDEN, text, flags=re.IGNORECASE)
-    return text
 
 
 def _header(series: Series, path: Path | str, subject: str | None) -> tuple[ScanHeader, list[int]]:
