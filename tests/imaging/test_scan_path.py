@@ -53,6 +53,8 @@ def test_files_below_a_folder_without_hidden_ones_and_circles(tmp_path: Path) ->
         (tmp_path / name).touch()
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     assert folder_files(tmp_path) == [tmp_path / "a/c.dcm", tmp_path / "b.dcm"]
+    (tmp_path / "dead").symlink_to("nowhere")  # a file that is missed, not one that was never there
+    assert tmp_path / "dead" in folder_files(tmp_path)
 
 
 def test_a_channel_of_a_file_that_is_missing(tmp_path: Path) -> None:

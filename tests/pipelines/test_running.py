@@ -18,6 +18,7 @@ from lesionlab.methods.cgsamr import CGSAMR
 from lesionlab.methods.unet import UNetSegmenter
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines import running
+from lesionlab.pipelines.preprocess import stages
 
 SOURCES = Path(lesionlab.__file__).parent
 
@@ -149,3 +150,10 @@ def test_our_modules_are_imported_by_name_only():
             if isinstance(node, ast.ImportFrom) and node.level:
                 other.append((path.name, "relative"))
     assert other == []
+
+
+def test_the_key_of_a_stage_knows_its_helpers_and_its_job():
+    """What a stage's function calls in our pipelines, and the job it takes, decide about its result as it does."""
+    found = {name.rpartition(".")[2] for name in running._sources_beside(stages.grid_study)}
+    assert {"grid_study", "_placed", "GridJob", "Scans"} <= found
+    assert "_landmarks_of" not in found and "brain_study" not in found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,12 +67,14 @@ class _Finding:
         self.facts.append({**names, "sequence": sequence, "file": path, **facts})
 
     @contextmanager
-    def keeping_faults(self) -> Iterator[None]:
-        """One fault of a study hides no other."""
+    def keeping_faults(self, subject: str) -> Iterator[None]:
+        """One fault of a study hides no other, and whatever is raised on its files costs no other study."""
         try:
             yield
         except InputError as error:
             self.faults.append(error)
+        except Exception as error:  # libraries raise anything on a damaged file
+            self.faults.append(_unforeseen(error, subject))
 
 
 def read_cohort(
@@ -132,14 +135,14 @@ def _check_study(task: _Task) -> _Finding:
     first = task.rows.iloc[0]
     finding, grids = _Finding([], []), {}
     for sequence, path in zip(task.rows["sequence"], task.rows["path"], strict=True):
-        with finding.keeping_faults():
+        with finding.keeping_faults(first.subject):
             header, facts = check_scan(path, first.subject, task.options.min_slices, task.options.max_scan_mb)
             finding.add(first, sequence, path, facts)
             grids[sequence] = header
-    with finding.keeping_faults():
+    with finding.keeping_faults(first.subject):
         if first.lesion_path and task.lesion is not None:
             finding.volumes = _check_lesion(first, task, grids, finding)
-    with finding.keeping_faults():
+    with finding.keeping_faults(first.subject):
         if first.brain_path:
             _check_brain(first, task, grids, finding)
     return finding
@@ -197,6 +200,19 @@ def _grid_text(header: ScanHeader) -> str:
     spacing = " x ".join(f"{size:.3g}" for size in spacing_of(header.affine))
     corner = np.round(header.affine[:3, 3], 2).tolist()
     return f"shape {header.shape}, voxels of {spacing} mm, first voxel at {corner} mm"
+
+
+def _unforeseen(error: Exception, subject: str) -> InputError:
+    """The fault that an error stands for; its message is left out, for it may repeat a file, and so name a person."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    large = isinstance(error, MemoryError)
+    return InputError(
+        "a file of the study needs more memory than there is" if large else "a file of the study cannot be read",
+        given=f"{type(error).__name__} (at {Path(last.filename).name}, line {last.lineno})",
+        allowed="files that fit into memory, beside those that other workers read" if large else "whole files",
+        cure="lower `cohort.max_scan_mb` or the number of workers" if large else "copy the study's files again",
+        subject=subject,
+    )
 
 
 def _lesion_table(volumes: dict[str, dict[str, float] | None]) -> pd.DataFrame:

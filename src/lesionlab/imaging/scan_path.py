@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -63,14 +64,24 @@ def digest(text: str) -> str:
 
 
 def folder_files(folder: Path) -> list[Path]:
-    """All files below a folder in the order of their names; hidden ones are left out, linked folders not entered."""
+    """All files below a folder in the order of their names; hidden ones are left out, linked folders not entered.
+
+    What says nothing of itself (a dead link, no permission) counts as a file, so that it is missed.
+    """
     return sorted(_walk(folder))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (path for name in names if not name.startswith(".") and (path := Path(parent, name)).is_file())
+        yield from (path for name in names if not name.startswith(".") and _is_file(path := Path(parent, name)))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
 
 
 @lru_cache(maxsize=10_000)

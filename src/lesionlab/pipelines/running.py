@@ -107,9 +107,8 @@ def _named_by(thing: Any, source: str) -> Iterator[Any]:
     names = {node.id for node in ast.walk(ast.parse(textwrap.dedent(source))) if isinstance(node, ast.Name)}
     for name in sorted(names):
         found = known.get(name)
-        if inspect.isfunction(found) or inspect.isclass(found):
-            if found.__module__.startswith(_PIPELINES):
-                yield found
+        if (inspect.isfunction(found) or inspect.isclass(found)) and found.__module__.startswith(_PIPELINES):
+            yield found
 
 
 def code_of(*things: Any) -> str:

@@ -94,6 +94,41 @@ def test_a_row_at_fault_costs_its_study_alone(root: Path, built_in: dict[str, An
         assert re.search(words, quarantine["reason"].item(), re.DOTALL)
 
 
+@pytest.mark.parametrize(
+    "path", ["../secret.nii.gz", "scans/../../secret.nii.gz", "..#series=ab12", "..#channel=0", "x\0y"]
+)
+@pytest.mark.parametrize("relative", [False, True])
+def test_paths_do_not_leave_the_working_folder_either(
+    root: Path, built_in: dict[str, Any], monkeypatch: pytest.MonkeyPatch, path: str, relative: bool
+) -> None:
+    """Every relative path is below ".", as far as their names go; and a series' folder is what stands before the #."""
+    (root / "cohort.csv").write_text(ROW.format(f"good,T1w,scans/6.nii.gz\np,T1w,{path}"))
+    (root.parent / "secret.nii.gz").touch()
+    monkeypatch.chdir(root)
+    table, quarantine, _ = found(Path() if relative else root, built_in, "T1w")
+    assert set(table["study"]) == {"good"}
+    assert "path outside the cohort's folder" in quarantine["reason"].item()
+
+
+def test_links_leave_the_root_where_the_layout_says_so_alone(root: Path, built_in: dict[str, Any]) -> None:
+    elsewhere = root.parent / f"{root.name} else"
+    (root / "scans").rename(elsewhere)
+    (root / "inside").mkdir()
+    (elsewhere / "2.nii.gz").rename(root / "inside/2.nii.gz")
+    (root / "folder").symlink_to(elsewhere)
+    (root / "file.nii.gz").symlink_to(elsewhere / "3.nii.gz")
+    (root / "annex.nii.gz").symlink_to("inside/2.nii.gz")
+    rows = "annex,T1w,annex.nii.gz\nfolder,T1w,folder/4.nii.gz\nfile,T1w,file.nii.gz"
+    (root / "cohort.csv").write_text(ROW.format(rows))
+    linked = root.parent / f"{root.name} link"  # the root itself may be a link
+    linked.symlink_to(root)
+    for place in (root, linked):
+        table, quarantine, _ = found(place, built_in, "T1w")
+        assert set(table["study"]) == {"annex"}
+        assert quarantine["reason"].str.contains("path outside the cohort's folder.*behind links too").all()
+    assert set(found(root, built_in, "T1w", outside=True).table["study"]) == {"annex", "folder", "file"}
+
+
 def test_paths_may_leave_where_the_layout_says_so(root: Path, built_in: dict[str, Any], write_image: Any) -> None:
     elsewhere = write_image(root.parent / f"{root.name} else/2.nii.gz")
     (root / "cohort.csv").write_text(ROW.format(f"p,T1w,{elsewhere}\nq,T1w,../{root.name} else/2.nii.gz"))

@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from lesionlab.data.checks import CheckedCohort, CheckOptions, read_cohort
 from lesionlab.data.cohort import discover
 from lesionlab.data.fingerprints import file_fingerprint
 from lesionlab.data.layout import find_layout, parse_layout
 from lesionlab.errors import InputError
+from lesionlab.imaging.formats import dicom_series
 from lesionlab.imaging.formats.dicom_series import list_series
 from lesionlab.imaging.nifti import read_header, read_volume
 from lesionlab.imaging.scan_path import series_path
@@ -66,6 +70,108 @@ def test_a_multi_frame_file_in_whatever_order_its_frames_are(tmp_path, write_mul
 def test_slope_and_intercept_of_each_slice_are_applied(tmp_path, write_series) -> None:
     write_series(tmp_path, voxels(), RescaleSlope="0.5", RescaleIntercept="-3")
     np.testing.assert_allclose(read_volume(only_series(tmp_path)).data, voxels() * 0.5 - 3)
+
+
+def test_a_multi_frame_file_without_preamble(tmp_path, write_multi_frame) -> None:
+    file = tmp_path / "enhanced.dcm"
+    write_multi_frame(file, voxels(), **OBLIQUE)
+    file.write_bytes(file.read_bytes()[132:])  # 128 bytes, then "DICM" (PS3.10, 7.1): older archives leave them out
+    volume = read_volume(only_series(tmp_path))
+    np.testing.assert_array_equal(volume.data, voxels())
+    np.testing.assert_allclose(volume.affine, expected_affine(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(5, "Input/output error", "Mustermann.dcm"), "cannot be read"),
+        (ValueError("could not convert string to float: 'Erika'"), "cannot be read"),
+        (NotImplementedError("Mustermann"), "cannot be read"),
+        (MemoryError("Mustermann"), "more memory than there is"),
+    ],
+)
+@pytest.mark.parametrize("reader", ["frame_planes", "array_of"])
+def test_whatever_is_raised_on_a_file_costs_its_study_alone(
+    tmp_path, built_in, write_series, write_multi_frame, monkeypatch, caplog, reader, error, words
+) -> None:
+    """Disks and memory fail when they like; the good study is read before, and the bad one has the only frames."""
+    write_series(tmp_path / "p01", voxels(), description="t1_mprage_sag")
+    write_multi_frame(tmp_path / "p02" / "Mustermann.dcm", voxels(1), description="t1_mprage_sag")
+    real = getattr(dicom_series, reader)
+
+    def fail(given: Any) -> Any:
+        if reader == "array_of" and sitk.GetArrayFromImage(given).T.tolist() == voxels().tolist():
+            return real(given)
+        raise error
+
+    monkeypatch.setattr(dicom_series, reader, fail)
+    with caplog.at_level(logging.DEBUG):
+        result = read(tmp_path, find_layout(built_in, "dicom"), ["T1w"])
+    assert set(result.table["study"]) == {"p01"}
+    reason = result.quarantine["reason"].item()
+    assert words in reason and "subject p02" in reason
+    said = (everything(result) + caplog.text).lower()
+    assert "erika" not in said and "mustermann" not in said
+
+
+def tear(file: Path, size: int) -> None:
+    file.write_bytes(file.read_bytes()[:size])
+
+
+def kill(file: Path) -> None:
+    file.unlink()
+    file.symlink_to("nowhere")  # as an archive leaves it whose content was not fetched
+
+
+@pytest.mark.parametrize("last", ["01-0006.dcm", "image7"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda file: tear(file, 140),  # behind the preamble
+        lambda file: tear(file, 250),  # within what says which class it is
+        lambda file: tear(file, 500),  # within the header
+        lambda file: file.write_bytes(file.read_bytes()[:132] + b"\xff" * 900),
+        kill,
+    ],
+)
+def test_a_torn_file_at_the_end_of_a_stack_is_no_shorter_stack(
+    tmp_path, built_in, write_series, spoil, last, caplog
+) -> None:
+    for name in ("p01", "p02"):
+        write_series(tmp_path / name, voxels(), description="t1_mprage_sag")
+    file = tmp_path / "p02" / last
+    (tmp_path / "p02" / "01-0006.dcm").rename(file)
+    spoil(file)
+    with caplog.at_level(logging.DEBUG):
+        result = read(tmp_path, find_layout(built_in, "dicom"), ["T1w"])
+    assert set(result.table["study"]) == {"p01"}
+    reason = result.quarantine["reason"].item()
+    assert "DICOM files of the study cannot be read" in reason and "1 file." in reason
+    assert last not in reason + caplog.text
+    with pytest.raises(InputError, match="DICOM files of the study cannot be read"):
+        read_volume(only_series(tmp_path / "p02"))
+
+
+def test_an_empty_file_is_damaged_where_its_name_says_dicom(tmp_path, built_in, write_series) -> None:
+    for name in ("p01", "p02"):
+        write_series(tmp_path / name, voxels(), description="t1_mprage_sag")
+    (tmp_path / "p01" / "empty.txt").touch()
+    (tmp_path / "p02" / "01-0006.dcm").write_bytes(b"")
+    assert set(read(tmp_path, find_layout(built_in, "dicom"), ["T1w"]).table["study"]) == {"p01"}
+
+
+@pytest.mark.parametrize("kind", ["1.2.840.10008.5.1.4.1.1.88.11", "1.2.840.10008.1.3.10", "1.3.12.2.1107.5.9.1"])
+def test_dicom_files_that_hold_no_image_are_ignored(tmp_path, write_series, kind) -> None:
+    """A report, a DICOMDIR, and the private class in which Siemens keeps what is no image."""
+    write_series(tmp_path, voxels())
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = kind
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    data.SeriesInstanceUID = generate_uid()
+    data.save_as(tmp_path / "other.dcm", enforce_file_format=True)
+    assert read_volume(only_series(tmp_path)).shape == SHAPE
 
 
 def spoil_gap(folder: Path, write: Any) -> None:
@@ -216,6 +322,32 @@ def test_a_subject_table_that_names_no_folder(tmp_path, built_in, write_series) 
     assert "Mustermann" not in str(caught.value)
 
 
+@pytest.mark.parametrize("folder", ["{root}/../Mustermann", "../Mustermann", "x/../../Mustermann", "{root}", ".", ""])
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_subject_table_does_not_leave_the_root(
+    tmp_path, built_in, write_series, monkeypatch, folder, relative
+) -> None:
+    """Before the check an absolute path ended in a ValueError that named it, and "../x" was read."""
+    root = tmp_path / "root"
+    write_series(root / "x", voxels())
+    write_series(tmp_path / "Mustermann", voxels())
+    (root / "who.csv").write_text(f"folder,subject\nx,s1\n{folder.format(root=root)},s2\n")
+    layout = find_layout(built_in, "dicom").model_copy(update={"subjects": "who.csv"})
+    monkeypatch.chdir(root)
+    with pytest.raises(InputError, match="subject s2.*folder that is not below the root.*line 3") as caught:
+        discover(Path() if relative else root, layout, ["T1w"])
+    assert "Mustermann" not in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", ["x/../x", "./x/", "{root}/x"])
+def test_a_subject_table_may_write_a_folder_below_the_root_otherwise(tmp_path, built_in, write_series, folder) -> None:
+    write_series(tmp_path / "x", voxels())
+    (tmp_path / "who.csv").write_text(f"folder,subject\n{folder.format(root=tmp_path)},s1\n")
+    layout = find_layout(built_in, "dicom").model_copy(update={"subjects": "who.csv"})
+    found = discover(tmp_path, layout, ["T1w"])
+    assert read_volume(found.table["path"].item()).shape == SHAPE
+
+
 def test_a_torn_line_of_the_subject_table_is_not_repeated(tmp_path, built_in, write_series) -> None:
     write_series(tmp_path / "Mustermann, Erika", voxels())
     (tmp_path / "who.csv").write_text("folder,subject\nMustermann, Erika,s1\n")
@@ -223,6 +355,23 @@ def test_a_torn_line_of_the_subject_table_is_not_repeated(tmp_path, built_in, wr
     with pytest.raises(InputError, match="line 2 of the table has 3 cells") as caught:
         discover(tmp_path, layout, ["T1w"])
     assert "Mustermann" not in str(caught.value)
+
+
+@pytest.mark.parametrize("table", ["subjects", "table"])
+@pytest.mark.parametrize("first", ["Mustermann_Erika,p01", "folder,subject,series,sequence,Mustermann"])
+def test_the_first_line_of_a_table_is_not_repeated(tmp_path, built_in, write_series, caplog, table, first) -> None:
+    """A table without its columns' names has a person in the first line; one with more columns may have one there."""
+    write_series(tmp_path / "x", voxels())
+    (tmp_path / "who.csv").write_text(f"{first}\nx,s1" + (",1,T1w,5" if "folder" in first else ""))
+    layout = find_layout(built_in, "dicom").model_copy(update={table: "who.csv"})
+    with caplog.at_level(logging.DEBUG):
+        try:
+            discover(tmp_path, layout, ["T1w"])
+            said = ""
+        except InputError as error:
+            said = str(error)
+    assert "not used: " in caplog.text or ("lacks the column" in said and "2 columns" in said)
+    assert "mustermann" not in (said + caplog.text).lower()
 
 
 def test_masks_are_files_by_templates(tmp_path, write_series, write_image) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from lesionlab.data.layout import Layout
 from lesionlab.data.names import listed, suggestion
 from lesionlab.data.readers.file_layout import LEAVE_OUT
-from lesionlab.data.readers.tables import read_table
+from lesionlab.data.readers.tables import below, read_table
 from lesionlab.data.studies import FoundStudy, name_studies
 from lesionlab.errors import InputError
 from lesionlab.imaging.scan_path import scan_path
@@ -92,14 +92,14 @@ def _place(found: FoundStudy, path: str, root: Path, file: Path, outside: bool) 
     if not path:
         return ""
     whole = Path(os.path.normpath(file.parent / path)) if "\0" not in path else Path("\0")
-    if not outside and (PurePath(path).is_absolute() or not whole.is_relative_to(os.path.normpath(root))):
+    if not outside and (PurePath(path).is_absolute() or _leaves(scan_path(whole).place, root)):
         found.faults.append(
             _fault(
                 found,
                 file,
                 "the table names a path outside the cohort's folder",
                 given=path,
-                allowed=f"paths relative to {file.parent}, below {root}",
+                allowed=f"paths relative to {file.parent}, below {root} (behind links too)",
                 cure="move the files below the root, set cohort.root to a folder that holds both, or, where you trust "
                 "the table, set the layout's `outside: true`",
             )
@@ -117,6 +117,13 @@ def _place(found: FoundStudy, path: str, root: Path, file: Path, outside: bool) 
             )
         )
     return str(whole)
+
+
+def _leaves(place: Path, root: Path) -> bool:
+    """Whether a place lies outside the root, by its name or behind symbolic links."""
+    if "\0" in str(place) or below(root, place) is None:
+        return True
+    return not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root))
 
 
 def _add_lesion_sequence(

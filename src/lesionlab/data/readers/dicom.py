@@ -12,11 +12,11 @@ import pandas as pd
 from lesionlab.data.layout import Layout
 from lesionlab.data.names import listed
 from lesionlab.data.readers.file_layout import LEAVE_OUT
-from lesionlab.data.readers.tables import read_table
+from lesionlab.data.readers.tables import below, read_table
 from lesionlab.data.studies import FoundStudy, find_masks, lesion_sequences, name_studies
 from lesionlab.data.templates import matches
 from lesionlab.errors import InputError
-from lesionlab.imaging.formats.dicom_series import Series, list_series
+from lesionlab.imaging.formats.dicom_series import Series, check_files, list_series
 from lesionlab.imaging.scan_path import series_path
 
 _EXCLUDE = "!"
@@ -44,6 +44,10 @@ def find(root: Path, layout: Layout, sequences: tuple[str, ...]) -> Iterator[Fou
         found = FoundStudy(study)
         folder = by_pair[study.subject, study.visit].path
         series = list_series(folder)
+        try:
+            check_files(folder, root if layout.subjects is not None else folder, study.subject)
+        except InputError as error:
+            found.faults.append(error)
         for name in sequences:
             _add(found, name, _candidates(name, series, layout, table, study.subject, study.visit), series, table)
             if found.scans.get(name):
@@ -77,14 +81,14 @@ def _folders(root: Path, layout: Layout) -> list[_Folder]:
 def _by_table(root: Path, name: str, folders: dict[Path, _Folder]) -> dict[Path, _Folder]:
     """The folders that a table lists, under the names it gives them; the others are left out."""
     file = root / name
-    table = read_table(file, ("folder", "subject"), ("visit",))
+    table = read_table(file, ("folder", "subject"), ("visit",), secret=True)
     named = {}
     for line, row in enumerate(table.itertuples(), start=2):
-        path = root / str(row.folder)
-        if path not in folders and not path.is_dir():
+        path = _below(root, str(row.folder))
+        if path is None or (path not in folders and not path.is_dir()):
             raise InputError(
-                "the subject table names a folder that is not there",
-                given=f"line {line}",
+                f"the subject table names a folder that is not {'there' if path else 'below the root'}",
+                given=f"line {line}",  # not the folder: it may be the name of a person
                 allowed="folders below the cohort's root, relative to it",
                 cure="correct the line, or put the folder there",
                 subject=str(row.subject),
@@ -92,6 +96,12 @@ def _by_table(root: Path, name: str, folders: dict[Path, _Folder]) -> dict[Path,
             )
         named[path] = _Folder(str(row.subject), str(row.visit), path)
     return named
+
+
+def _below(root: Path, folder: str) -> Path | None:
+    """The folder's path, ``None`` where it leads out of the root or is the root."""
+    relative = below(root, root / folder)
+    return root / relative if relative is not None and relative.parts else None
 
 
 def _check_single(folders: list[_Folder], *, named: bool) -> None:
@@ -111,7 +121,7 @@ def _check_single(folders: list[_Folder], *, named: bool) -> None:
 def _series_table(root: Path, layout: Layout) -> pd.DataFrame | None:
     if layout.table is None:
         return None
-    return read_table(root / layout.table, ("subject", "series", "sequence"), ("visit",))
+    return read_table(root / layout.table, ("subject", "series", "sequence"), ("visit",), secret=True)
 
 
 def _candidates(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +17,17 @@ _log = logging.getLogger(__name__)
 _SEPARATORS = ",;\t"
 
 
-def read_table(file: Path, required: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+def read_table(
+    file: Path, required: Sequence[str], optional: Sequence[str] = (), *, secret: bool = False
+) -> pd.DataFrame:
     """Read a CSV table as text, "" where a cell is empty; other columns are left out, and the log says which.
+
+    Args:
+        file: the table.
+        required: columns that it has.
+        optional: columns that it may have; "" throughout where it has not.
+        secret: the table may hold names of persons (its first line too, where the columns' names are forgotten):
+            columns are counted, not named.
 
     Raises:
         InputError: the file is missing, no text, holds no row, or lacks a column.
@@ -25,17 +35,25 @@ def read_table(file: Path, required: Sequence[str], optional: Sequence[str] = ()
     table = _parse(file)
     missing = [name for name in required if name not in table]
     if missing or table.empty:
+        near = suggestion(missing[0], table.columns) if missing and not secret else ""
         raise InputError(
             f"the table lacks the column {missing[0]}" if missing else "the table holds no row",
-            given=f"columns {listed(table.columns)}",
+            given=f"{len(table.columns)} columns" if secret else f"columns {listed(table.columns)}",
             allowed=f"columns {listed(required)}" + (f", and if wanted {listed(optional)}" if optional else ""),
-            cure=f"{suggestion(missing[0], table.columns) if missing else ''}correct the table's first line",
+            cure=f"{near}correct the table's first line",
             file=file,
         )
     ignored = [name for name in table if name not in (*required, *optional)]
     if ignored:
-        _log.info("cohort: columns of %s that are not used: %s", file.name, listed(ignored))
+        said = len(ignored) if secret else listed(ignored)
+        _log.info("cohort: columns of %s that are not used: %s", file.name, said)
     return table.reindex(columns=[*required, *optional], fill_value="")
+
+
+def below(root: Path, path: Path) -> Path | None:
+    """A path relative to the root, ``None`` where it leads out; told by their names, links are not followed."""
+    whole, place = (Path(os.path.normpath(one.absolute())) for one in (root, path))
+    return place.relative_to(whole) if place.is_relative_to(whole) else None
 
 
 def _parse(file: Path) -> pd.DataFrame:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,10 @@ _STEP_TOLERANCE_MM = 0.1  # by which distances between slices may differ
 _TURN_TOLERANCE = 1e-3  # between direction cosines of slices that are parallel
 
 
+class NoVolumeError(ValueError):
+    """What keeps slices from making a volume, in words of this module."""
+
+
 class Plane(NamedTuple):
     """One slice: direction of its rows, then of its columns; its first pixel; distances of rows and of columns, mm."""
 
@@ -26,7 +32,7 @@ class Plane(NamedTuple):
 
 
 def slice_plane(tags: Mapping[str, str]) -> Plane:
-    """The plane of a file with one slice; raises ``ValueError`` where it says too little."""
+    """The plane of a file with one slice; raises :class:`NoVolumeError` where it says too little."""
     turn, place, spacing = (tags.get(tag, "").split("\\") for tag in (_ORIENTATION, _POSITION, _PIXEL_SPACING))
     return _plane(turn, place, spacing)
 
@@ -37,15 +43,15 @@ def frame_planes(file: Path) -> list[Plane]:
     SimpleITK takes frames to follow each other as they are stored; the standard does not promise it.
 
     Raises:
-        ValueError: the file says too little, or scales its frames differently.
+        NoVolumeError: the file says too little, or scales its frames differently.
+        Exception: whatever pydicom raises on a damaged file; its words may repeat the file's.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they repeat what stands in the file
-        data = pydicom.dcmread(file, stop_before_pixels=True)
+    with quiet_pydicom():
+        data = pydicom.dcmread(file, stop_before_pixels=True, force=True)  # force: files without preamble too
         shared = (data.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
         frames = data.get("PerFrameFunctionalGroupsSequence") or []
         if len({tuple(_item(f, shared, "PixelValueTransformationSequence", "RescaleSlope", 1)) for f in frames}) > 1:
-            raise ValueError("frames that are scaled differently")
+            raise NoVolumeError("frames that are scaled differently")
         return [
             _plane(
                 _item(frame, shared, "PlaneOrientationSequence", "ImageOrientationPatient"),
@@ -63,21 +69,21 @@ def stack(planes: Sequence[Plane]) -> tuple[list[int], np.ndarray]:
     of rows, and the step from slice to slice (DICOM PS3.3, C.7.6.2.1.1).
 
     Raises:
-        ValueError: the slices are not parallel, not equally far apart, or several lie at one position; says which.
+        NoVolumeError: the slices are not parallel, not equally far apart, or several lie at one position; says which.
     """
     if not planes:
-        raise ValueError("no slice")
+        raise NoVolumeError("no slice")
     turns, places = (np.array([getattr(plane, name) for plane in planes]) for name in ("turn", "place"))
     if np.abs(turns - turns[0]).max() > _TURN_TOLERANCE:
-        raise ValueError("slices that are not parallel")
+        raise NoVolumeError("slices that are not parallel")
     row, column = turns[0][:3], turns[0][3:]
     heights = places @ np.cross(row, column)
     order = np.argsort(heights, kind="stable")
     steps = np.diff(heights[order])
     if len(steps) and steps.min() < _STEP_TOLERANCE_MM / 2:
-        raise ValueError("several images at one position (echoes, b-values or time points)")
+        raise NoVolumeError("several images at one position (echoes, b-values or time points)")
     if len(steps) and np.ptp(steps) > _STEP_TOLERANCE_MM:
-        raise ValueError(f"slices {steps.min():.2f} to {steps.max():.2f} mm apart: some are missing")
+        raise NoVolumeError(f"slices {steps.min():.2f} to {steps.max():.2f} mm apart: some are missing")
     between_rows, between_columns = planes[0].spacing
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = row * between_columns, column * between_rows
@@ -87,13 +93,26 @@ def stack(planes: Sequence[Plane]) -> tuple[list[int], np.ndarray]:
     return [int(index) for index in order], to_ras(affine)
 
 
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom from warning and logging: it names files and repeats what stands in them."""
+    logger = logging.getLogger("pydicom")
+    before, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before
+
+
 def _plane(turn: Sequence[Any], place: Sequence[Any], spacing: Sequence[Any]) -> Plane:
     try:
         found = [np.array([float(value) for value in values]) for values in (turn, place, spacing)]
     except (TypeError, ValueError):
-        raise ValueError("no position, orientation or pixel spacing") from None
+        raise NoVolumeError("no position, orientation or pixel spacing") from None
     if [len(values) for values in found] != [6, 3, 2] or not all(np.isfinite(values).all() for values in found):
-        raise ValueError("no position, orientation or pixel spacing")
+        raise NoVolumeError("no position, orientation or pixel spacing")
     return Plane(*found)
 
 

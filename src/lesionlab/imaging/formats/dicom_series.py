@@ -17,16 +17,16 @@ import numpy as np
 import SimpleITK as sitk
 
 from lesionlab.errors import InputError
-from lesionlab.imaging.formats.dicom_planes import PLANE_TAGS, frame_planes, slice_plane, stack
+from lesionlab.imaging.formats.dicom_damage import is_damaged
+from lesionlab.imaging.formats.dicom_person import PERSONAL, without_person
+from lesionlab.imaging.formats.dicom_planes import PLANE_TAGS, NoVolumeError, frame_planes, slice_plane, stack
 from lesionlab.imaging.formats.itk import array_of, quiet
 from lesionlab.imaging.formats.scan import Scan, ScanHeader, check_affine, check_size, no_grey_values
 from lesionlab.imaging.scan_path import ScanPath, digest, folder_files
 
 _SERIES_UID, _DESCRIPTION, _PROTOCOL, _NUMBER = "0020|000e", "0008|103e", "0018|1030", "0020|0011"
 _IMAGE_TYPE, _MODALITY, _CONTRAST = "0008|0008", "0008|0060", "0018|0010"
-_PERSONAL = ("0010|0010", "0010|0020", "0010|0030", "0010|1000", "0010|1001", "0010|1005", "0008|0050")
-_SHORTEST_NAME = 3  # letters: shorter parts of a name are words of descriptions too
-_HIDDEN = "***"
+_READER = "GDCMImageIO"  # said outright: files without preamble are not told by their content
 _FOLDERS_KEPT = 4  # a study's sequences are read one after the other
 #: What a series with a contrast agent has behind its description, so that patterns can tell it.
 CONTRAST_MARK = " +contrast"
@@ -58,23 +58,62 @@ class Series:
     images: tuple[_Image, ...]
 
 
+class _Listed(NamedTuple):
+    series: tuple[Series, ...]
+    damaged: int
+
+
 def list_series(folder: Path) -> list[Series]:
     """The image series of a folder and of the folders in it, by number, then key; other files are ignored."""
-    files = tuple((file, (status := file.stat()).st_size, status.st_mtime_ns) for file in folder_files(folder))
-    return list(_listed(files))
+    return list(_listed(_files(folder)).series)
+
+
+def check_files(folder: Path, path: Path | str, subject: str | None) -> None:
+    """Raise ``InputError`` where images of a folder cannot be read: which series lacks them nobody knows.
+
+    Args:
+        folder: where the series lie.
+        path: named in the error.
+        subject: named in the error.
+    """
+    damaged = _listed(_files(folder)).damaged
+    if damaged:
+        raise _fault(
+            "DICOM files of the study cannot be read, they may be truncated",
+            f"{damaged} file{'s' if damaged > 1 else ''}",
+            "whole files",
+            "copy the study's files again, or take what is no image out of its folder",
+            path,
+            subject,
+        )
+
+
+def _files(folder: Path) -> tuple[tuple[Path, int, int], ...]:
+    """The files below a folder with their sizes and times, 0 where they do not tell."""
+    found = []
+    for file in folder_files(folder):
+        try:
+            status = file.stat()
+            found.append((file, status.st_size, status.st_mtime_ns))
+        except OSError:  # a dead link, no permission
+            found.append((file, 0, 0))
+    return tuple(found)
 
 
 @lru_cache(maxsize=_FOLDERS_KEPT)
-def _listed(files: tuple[tuple[Path, int, int], ...]) -> tuple[Series, ...]:
+def _listed(files: tuple[tuple[Path, int, int], ...]) -> _Listed:
     """The series of these files, read once as long as their sizes and times stay."""
     images: dict[str, list[_Image]] = {}
+    damaged = 0
     with quiet():
         for file, _, _ in files:
             image = _read_tags(file)
-            if image is not None and image.tags.get(_SERIES_UID):
+            if image is None:
+                damaged += is_damaged(file)
+            elif image.tags.get(_SERIES_UID):
                 images.setdefault(image.tags[_SERIES_UID], []).append(image)
     found = [_series(uid, several) for uid, several in images.items()]
-    return tuple(sorted(found, key=lambda one: (int(one.number or 0), one.key)))
+    return _Listed(tuple(sorted(found, key=lambda one: (int(one.number or 0), one.key))), damaged)
 
 
 def look(scan: ScanPath, path: Path | str, subject: str | None) -> ScanHeader:
@@ -91,17 +130,12 @@ def load(scan: ScanPath, path: Path | str, subject: str | None, limit_mb: float 
     files = [str(series.images[0].file)] if one else [str(series.images[index].file) for index in order]
     try:
         with quiet():
-            read = sitk.ReadImage(files[0] if one else files, sitk.sitkFloat32)
-    except RuntimeError:
-        raise _fault(
-            "a DICOM file of the series cannot be read, it may be truncated",
-            f"{len(files)} files",
-            "whole files",
-            "copy the series again",
-            path,
-            subject,
-        ) from None  # the library's message names the file
-    voxels = array_of(read).reshape(header.shape)
+            read = sitk.ReadImage(files[0] if one else files, sitk.sitkFloat32, _READER)
+        voxels = array_of(read).reshape(header.shape)
+    except MemoryError:
+        raise  # says nothing of the file
+    except Exception:
+        raise _unreadable(len(files), path, subject) from None  # the library's message names the file
     return Scan(header, np.ascontiguousarray(voxels[..., order]) if one else voxels)
 
 
@@ -116,6 +150,7 @@ def _find(scan: ScanPath, path: Path | str, subject: str | None) -> Series:
             path,
             subject,
         )
+    check_files(scan.place, path, subject)
     return found[0]
 
 
@@ -123,7 +158,7 @@ def _read_tags(file: Path) -> _Image | None:
     """The header of one file, ``None`` where it is no DICOM image."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(file))
-    reader.SetImageIO("GDCMImageIO")
+    reader.SetImageIO(_READER)
     try:
         reader.ReadImageInformation()
     except RuntimeError:
@@ -142,7 +177,7 @@ _WANTED = frozenset(
         _MODALITY,
         _CONTRAST,
         *PLANE_TAGS,
-        *_PERSONAL,
+        *PERSONAL,
     }
 )
 
@@ -153,19 +188,11 @@ def _series(uid: str, images: list[_Image]) -> Series:
     contrast = first.get(_CONTRAST, "").lower() not in ("", "no", "none")
     return Series(
         key=digest(uid),
-        description=_without_person(text, first) + CONTRAST_MARK * contrast,
+        description=without_person(text, first) + CONTRAST_MARK * contrast,
         number=re.sub(r"\D", "", first.get(_NUMBER, "")),
         original=first.get(_IMAGE_TYPE, "ORIGINAL").upper().startswith("ORIGINAL"),
         images=tuple(images),
     )
-
-
-def _without_person(text: str, tags: dict[str, str]) -> str:
-    """A description without the words of the patient's name, number and birth date."""
-    parts = {part for key in _PERSONAL for part in re.split(r"[\s^=\\,;_]+", tags.get(key, ""))}
-    for part in sorted((part for part in parts if len(part) >= _SHORTEST_NAME), key=lambda part: (-len(part), part)):
-        text = re.sub(re.escape(part), _HIDDEN, text, flags=re.IGNORECASE)
-    return text
 
 
 def _header(series: Series, path: Path | str, subject: str | None) -> tuple[ScanHeader, list[int]]:
@@ -185,14 +212,31 @@ def _header(series: Series, path: Path | str, subject: str | None) -> tuple[Scan
         )
     try:
         planes = frame_planes(images[0].file) if frames[0] > 1 else [slice_plane(image.tags) for image in images]
-    except ValueError as error:
+    except NoVolumeError as error:
         raise _no_place(str(error), path, subject) from None
+    except MemoryError:
+        raise
+    except Exception:
+        raise _unreadable(
+            len(images), path, subject
+        ) from None  # whatever pydicom raises repeats the file's name or words
     try:
         order, affine = stack(planes)
-    except ValueError as error:
+    except NoVolumeError as error:
         raise _uneven(str(error), path, subject) from None
     shape = (images[0].size[0], images[0].size[1], len(planes))
     return ScanHeader(shape, check_affine(affine, path, subject), "float32", scaled=True), order
+
+
+def _unreadable(files: int, path: Path | str, subject: str | None) -> InputError:
+    return _fault(
+        "a DICOM file of the series cannot be read, it may be truncated",
+        f"{files} files",
+        "whole files",
+        "copy the series again",
+        path,
+        subject,
+    )
 
 
 def _no_place(given: str, path: Path | str, subject: str | None) -> InputError:
