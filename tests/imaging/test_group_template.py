@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from joblib import Parallel, delayed
@@ -8,11 +11,25 @@ from lesionlab.errors import InputError
 from lesionlab.imaging.atlas import AtlasOptions
 from lesionlab.imaging.group_template import build_template
 from lesionlab.imaging.volume import Volume
-from lesionlab.imaging.warped_study import LoadedStudies, Member
+from lesionlab.imaging.warped_study import Member
 
 SPACING = (4.5, 4.5, 7.0)
 QUICK = AtlasOptions(iterations=1, affine_iterations=(30, 10), syn_iterations=(10, 5, 0))
 AFFINE = QUICK.model_copy(update={"iterations": 0})
+
+
+@dataclass(frozen=True)
+class LoadedStudies:
+    """Studies that are in memory already."""
+
+    members: Mapping[str, Member]
+
+    @property
+    def names(self):
+        return list(self.members)
+
+    def load(self, name):
+        return self.members[name]
 
 
 def loaded(members):

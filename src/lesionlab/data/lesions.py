@@ -113,12 +113,6 @@ def class_volumes(counts: CodeCounts, known: Mapping[int, str], classes: Sequenc
     return volumes
 
 
-def lesion_volumes(lesion: Volume, classes: Sequence[str]) -> dict[str, float]:
-    """The volume of each lesion class, ml."""
-    counts = np.bincount(lesion.data.ravel(), minlength=FIRST_LESION_LABEL + len(classes))
-    return {name: float(counts[label]) * lesion.voxel_ml for name, label in lesion_labels(classes).items()}
-
-
 def _counts(data: np.ndarray) -> tuple[int, np.ndarray]:
     """The lowest code, and the number of voxels of each code from it on."""
     if data.dtype == np.uint8:

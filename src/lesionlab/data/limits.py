@@ -51,8 +51,6 @@ class Limit(BaseModel):
         return f"{self.min:g} to {self.max:g}"
 
 
-Limits = Mapping[str, Mapping[str, Limit | None]]
-
 #: Chosen on the phantom's training subjects and real scans; see docs/quality.md.
 DEFAULT_LIMITS: dict[str, dict[str, Limit | None]] = {
     "coregister": {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -57,26 +57,6 @@ class Studies(Protocol):
     def load(self, name: str) -> Member:
         """Read one study."""
         ...
-
-
-@dataclass(frozen=True)
-class LoadedStudies:
-    """Studies that are in memory already.
-
-    Attributes:
-        members: by name.
-    """
-
-    members: Mapping[str, Member]
-
-    @property
-    def names(self) -> Sequence[str]:
-        """The studies, in the mapping's order."""
-        return list(self.members)
-
-    def load(self, name: str) -> Member:
-        """The study of that name."""
-        return self.members[name]
 
 
 @dataclass(frozen=True)
