@@ -96,7 +96,8 @@ def _voxels(path: Path | str) -> int:
 def _voxels_of_all(path: Path) -> int:
     """The voxels of the whole file by its header; of other files, as if they held 16-bit numbers."""
     try:
-        return math.prod(int(size) for size in nib.load(path).shape)  # type: ignore[attr-defined]
+        shape: tuple[int, ...] = nib.load(path).shape  # type: ignore[attr-defined]
+        return math.prod(int(size) for size in shape)
     except Exception:  # whatever a damaged header does to the library
         with suppress(OSError):
             files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
