@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -62,3 +63,13 @@ def test_a_study_waits_until_what_another_has_claimed_is_free(tmp_path: Path, ot
     other.wait()
     waiter.join(timeout=60)
     assert began.is_set() and not list(claim.parent.iterdir())
+
+
+def test_a_claim_older_than_the_process_of_its_number_is_a_dead_ones(
+    tmp_path: Path, other: subprocess.Popen[bytes]
+) -> None:
+    claim = tmp_path / str(other.pid)
+    claim.write_text("1000000000000")
+    assert len(outstanding(tmp_path)) == 1
+    os.utime(claim, (0, 0))
+    assert outstanding(tmp_path) == [] and not claim.exists()

@@ -71,8 +71,12 @@ def outstanding(folder: Path) -> list[int]:
     for claim in folder.glob("*"):
         with suppress(OSError, ValueError):
             try:
-                taken = psutil.Process(int(claim.name)).memory_info().rss
-            except psutil.NoSuchProcess:
+                process = psutil.Process(int(claim.name))
+                taken, began = process.memory_info().rss, process.create_time()
+            except psutil.Error:
+                claim.unlink()
+                continue
+            if began > claim.stat().st_mtime:  # another process has got the dead one's number
                 claim.unlink()
                 continue
             if int(claim.name) != os.getpid():
