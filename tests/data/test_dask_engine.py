@@ -24,7 +24,7 @@ from lesionlab.data.stage import StageError, run_stage
 from lesionlab.data.subject_store import SubjectStore
 from lesionlab.errors import InputError
 
-pytest.importorskip("distributed", reason="dask.distributed is an extra")
+distributed = pytest.importorskip("distributed", reason="dask.distributed is an extra")
 
 WORK = """
     import os, signal
@@ -141,6 +141,39 @@ def test_a_scheduler_that_is_not_there(module: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(dask_engine, "_CONNECT_S", 1)
     with pytest.raises(InputError, match=r"scheduler cannot be reached. Given: tcp://127.0.0.1:9: .*run.scheduler"):
         run("dask", module, Engine(scheduler="tcp://127.0.0.1:9"))
+
+
+def test_two_runs_on_one_scheduler_leave_one_another_alone(module: Any, cluster: Any) -> None:
+    address = cluster(workers=1)
+    first = dask_engine.run_on_dask(abs, {"a": -1, "b": -2}, address, 0)
+    next(first)
+    with distributed.Client(address, set_as_default=False) as client:
+
+        def plugins() -> set[str]:
+            found = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.worker_plugins))
+            return {name for name in found if name.startswith(dask_engine._PLUGIN)}  # Dask has one of its own
+
+        own = plugins()
+        assert len(list(dask_engine.run_on_dask(abs, {"c": -3}, address, 0))) == 1
+        assert plugins() == own and len(own) == 1
+        assert len(list(first)) == 1
+        assert not plugins()
+
+
+def test_a_scheduler_that_goes_does_not_hide_why_the_run_ended(module: Any, tmp_path: Path) -> None:
+    file = tmp_path / "scheduler.json"
+    words = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
+    with process(*words) as scheduler:
+        while not file.exists():
+            time.sleep(0.1)
+        address = json.loads(file.read_text())["address"]
+        with process("worker", address, "--no-nanny", "--no-dashboard", "--nthreads", "1"):
+            going = dask_engine.run_on_dask(time.sleep, {"a": 0, "b": 60}, address, 0)
+            assert next(going)[0] == "a"
+            scheduler.kill()
+            scheduler.wait()
+            with pytest.raises(KeyError, match="the run's own"):
+                going.throw(KeyError("the run's own"))
 
 
 def test_dask_that_is_not_installed(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,19 @@ def test_the_estimate_is_the_libraries_and_a_multiple_of_the_voxels(tmp_path: Pa
     assert memory.needed_bytes([tmp_path / "damaged.nii", tmp_path / "absent.nii"]) == memory.BASE_BYTES
 
 
+def test_a_part_of_a_file_counts_alone_and_a_header_is_not_taken_for_the_voxels(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6, 3), np.int16), np.eye(4)), tmp_path / "four.nii.gz")
+    (tmp_path / "scan.mhd").write_text(
+        "ObjectType = Image\nNDims = 3\nDimSize = 4 5 7\nElementType = MET_SHORT\nElementDataFile = scan.raw\n"
+    )
+    (tmp_path / "scan.raw").write_bytes(bytes(4 * 5 * 7 * 2))
+    per_voxel = memory.FACTOR * 4
+    channels = [Path(f"{tmp_path}/four.nii.gz#channel={number}") for number in (0, 2)]
+    assert memory.needed_bytes(channels) == memory.BASE_BYTES + per_voxel * 2 * 4 * 5 * 6
+    assert memory.needed_bytes([tmp_path / "four.nii.gz"]) == memory.BASE_BYTES + per_voxel * 4 * 5 * 6 * 3
+    assert memory.needed_bytes([tmp_path / "scan.mhd"]) == memory.BASE_BYTES + per_voxel * 4 * 5 * 7
+
+
 def test_a_study_too_large_for_a_worker_fails_alone_before_it_is_read(tmp_path: Path) -> None:
     jobs = {"a": Job([]), "cube": Job([huge(tmp_path / "cube.nii", 1024)])}
     with pytest.raises(StageError, match=r"(?s)1 of 2 .*cube: the study needs more memory than .*: 2\. Cure"):

@@ -12,6 +12,7 @@ import os
 import platform
 import queue
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from functools import cache, partial
@@ -64,7 +65,8 @@ def run_on_dask(
 
     lost: list[str] = []
     with environment(seed) as values, _client(distributed, scheduler) as client:
-        client.register_plugin(_plugin(distributed, values), name=_PLUGIN)
+        plugin = f"{_PLUGIN}-{uuid.uuid4().hex}"  # another run on this scheduler has its own
+        client.register_plugin(_plugin(distributed, values), name=plugin)
         remote = partial(_call_there, call, work, seed, _versions(), str(Path.cwd()))
         futures = {client.submit(remote, name, task, pure=False): name for name, task in tasks.items()}
         try:
@@ -77,8 +79,7 @@ def run_on_dask(
                 except CancelledError as error:
                     raise _gone(scheduler) from error
         finally:
-            client.cancel(list(futures))
-            client.unregister_worker_plugin(_PLUGIN)
+            _clean_up(client, list(futures), plugin)
     if lost:
         text = f"worker processes died of {', '.join(lost)} (out of memory, or a crash in native code)"
         raise WorkerLost(text, lost)
@@ -118,6 +119,15 @@ def _plugin(distributed: Any, values: Mapping[str, str]) -> Any:
             os.environ.update(values)
 
     return Environment()
+
+
+def _clean_up(client: Any, futures: list[Any], plugin: str) -> None:
+    """Take back what the scheduler was given. One that is gone must not hide, by its own error, why the run ended."""
+    for step in (partial(client.cancel, futures), partial(client.unregister_worker_plugin, plugin)):
+        try:
+            step()
+        except (Exception, CancelledError) as error:  # whatever a lost connection does to the library
+            _log.debug("not taken back from the scheduler: %r", error)
 
 
 def _finished(client: Any, futures: Mapping[Any, str]) -> Iterator[Any]:

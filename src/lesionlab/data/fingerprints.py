@@ -48,10 +48,9 @@ def file_fingerprint(path: Path | str) -> str:
     """A fingerprint of a scan's content: a file, a folder, or a part of one (:mod:`lesionlab.imaging.scan_path`).
 
     With a MetaImage header count the files it names. Of a channel or a series the whole file or folder counts, and
-    which part is meant. Content is read once per process,
-    as long as the file stays the same one, with its size and its times; the time of its last change of status is among
-    them, which no program can set back. What cannot be read has a fingerprint too, of its own: the study it belongs to
-    will fail with the reason, and the others go on.
+    which part is meant. Content is read once per process, as long as the file stays the same one, with its size and
+    its times; the time of its last change of status is among them, which no program can set back. What cannot be
+    read has a fingerprint too, of its own: the study it belongs to will fail with the reason, and the others go on.
     """
     scan = scan_path(path)
     part = "" if scan.channel is None and not scan.series else f"#{scan.channel},{scan.series}"

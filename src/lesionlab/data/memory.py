@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import resource
 import sys
@@ -14,6 +15,7 @@ import nibabel as nib
 import psutil  # type: ignore[import-untyped]
 
 from lesionlab.errors import InputError
+from lesionlab.imaging.formats import look
 from lesionlab.imaging.scan_path import scan_path
 
 GIB = 2**30
@@ -77,19 +79,25 @@ def require_memory(job: object, limit_gb: float | None) -> None:
 
 def needed_bytes(files: Iterable[Path]) -> int:
     """An estimate of what a study takes: the libraries, and ``FACTOR`` times its voxels as float32."""
-    return BASE_BYTES + FACTOR * _FLOAT32 * sum(_voxels(scan_path(file).place) for file in files)
+    return BASE_BYTES + FACTOR * _FLOAT32 * sum(_voxels(file) for file in files)
 
 
-def _voxels(path: Path) -> int:
-    """A volume's number of voxels by its header; for other files, as if they held 16-bit numbers.
+def _voxels(path: Path | str) -> int:
+    """A scan's number of voxels by its header, of the channel or the series alone that is meant.
 
     A file that cannot be read counts nothing: whoever reads its voxels will say what is wrong with it.
     """
     try:
-        count = 1
-        for size in nib.load(path).shape:  # type: ignore[attr-defined]
-            count *= int(size)
-        return count
+        return math.prod(look(path).shape)
+    except Exception:  # no scan by itself (a mask of four dimensions, a folder), or a damaged header
+        return _voxels_of_all(scan_path(path).place)
+
+
+def _voxels_of_all(path: Path) -> int:
+    """The voxels of the whole file by its header; of other files, as if they held 16-bit numbers."""
+    try:
+        shape: tuple[int, ...] = nib.load(path).shape  # type: ignore[attr-defined]
+        return math.prod(int(size) for size in shape)
     except Exception:  # whatever a damaged header does to the library
         with suppress(OSError):
             files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from lesionlab.data.artifact import writing
 from lesionlab.data.lock import RUNS, StoreLock
-from lesionlab.data.memory import GIB, peak_bytes, require_memory, reset_peak
+from lesionlab.data.memory import GIB, peak_bytes, reset_peak
+from lesionlab.data.memory_share import memory_claimed
 from lesionlab.data.plan import Sources
 from lesionlab.data.subject_store import LOGS, StudyResult, write_result
 from lesionlab.errors import InputError
@@ -54,8 +55,8 @@ def process_study(work: Callable[[Any], StudyResult], task: StudyTask) -> Done:
     try:
         _require_store(task)
         _require_present(task)
-        require_memory(task.inputs, task.memory_gb)
-        result = work(task.inputs)
+        with memory_claimed(task.root, task.inputs, task.memory_gb):
+            result = work(task.inputs)
         place = task.root / task.study
         gate = _through_gate(task)
         with writing(place, task.sources.key, about=task.sources.about(), commit=gate, tidy=False) as aside:
