@@ -1,6 +1,7 @@
 """Coregister -> brain -> bias -> standardize -> grid -> atlas, tissues; then quality control and truth."""
 
 from kedro.pipeline import Pipeline, node, pipeline
+from kedro.pipeline.node import Node
 
 from lesionlab.pipelines.preprocess import nodes, planning, quality, quality_stages, truth
 
@@ -9,6 +10,11 @@ STORES = ("coregistered", "brains", "unbiased", "standardized", "gridded", "atla
 
 
 def create_pipeline(**_: object) -> Pipeline:
+    """The stages, then what judges them."""
+    return pipeline([*_stages(), *_checks()], tags=["preprocess"])
+
+
+def _stages() -> list[Node]:
     """Each stage reads the one before it and leaves a store of volumes and QC rows."""
     how = ["params:quality", "params:run"]
     scans = {
@@ -21,7 +27,7 @@ def create_pipeline(**_: object) -> Pipeline:
         "quality": "params:quality",
         "run_options": "params:run",
     }
-    stages = [
+    return [
         node(
             planning.say_plan,
             {
@@ -85,8 +91,12 @@ def create_pipeline(**_: object) -> Pipeline:
         ),
         node(nodes.segment_tissues, ["gridded", "folders", "params:tissues", *how], "tissues", name="tissues"),
     ]
+
+
+def _checks() -> list[Node]:
+    """Truth and quality control look at what all stages left."""
     stores = {name: name for name in STORES}
-    checks = [
+    return [
         node(
             truth.score_truth,
             {
@@ -140,4 +150,3 @@ def create_pipeline(**_: object) -> Pipeline:
             name="qc_page",
         ),
     ]
-    return pipeline(stages + checks, tags=["preprocess"])

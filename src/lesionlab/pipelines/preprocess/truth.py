@@ -21,6 +21,7 @@ from lesionlab.imaging.volume import Volume
 from lesionlab.metrics import truth as measure
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.preprocess.jobs import BRAIN, FIELD, in_reference_space, reference_of, sequences
+from lesionlab.pipelines.preprocess.quality_stages import by_stage
 from lesionlab.pipelines.running import run
 
 COHORT = "all"  # the "subject" of a measure that compares subjects with one another
@@ -86,15 +87,7 @@ def score_truth(
     """
     if scans["source"] != "phantom":
         return pd.DataFrame(columns=measure.TRUTH_COLUMNS)
-    stores = {
-        "coregister": coregistered,
-        "brain": brains,
-        "bias": unbiased,
-        "standardize": standardized,
-        "grid": gridded,
-        "atlas": atlases,
-        "tissues": tissues,
-    }
+    stores = by_stage(coregistered, brains, unbiased, standardized, gridded, atlases, tissues)
     phantom = SubjectStore(Path(scans["root"]))
     jobs = _jobs(phantom, cohort, stores, reference)
     keys = [store.fingerprints() for store in (phantom, *stores.values())]
