@@ -168,6 +168,17 @@ def test_outliers_and_limits_may_hold_studies_back():
     assert held_back(found({("brain", "brain_ml"): [1400, 1300, 90]})) == ["c"]
 
 
+def test_where_outliers_are_left_out_training_studies_say_what_is_usual():
+    # Studies a to e train: median 3, MAD 1, so that f (10) is 7 / 1.4826 = 4.7 spreads away; among all six it is
+    # (10 - 3.5) / (1.4826 * 1.5) = 2.9. Test studies decide on nobody's place among those that are learnt from.
+    values = table({("brain", "bite_mm"): [1, 2, 3, 4, 5, 10]})
+    options = QCOptions(outliers="quarantine", limits={"brain": {"bite_mm": None}})
+    assert flags(judged_measures(values, options, list("abcde")), options)["study"].tolist() == ["f"]
+    assert flags(judged_measures(values, options), options).empty
+    warned = options.model_copy(update={"outliers": "warn"})
+    assert flags(judged_measures(values, warned, list("abcde")), warned).empty
+
+
 def test_flags_come_study_by_study_limits_first():
     values = {
         ("coregister", "T2w_edge_similarity"): [0.3, *SAME],

@@ -33,6 +33,14 @@ def test_few_values_have_no_outliers_but_a_missing_one():
     assert robust_z([2.0, 2.1, math.nan]).tolist() == [0, 0, math.inf]
 
 
+def test_only_those_asked_say_what_is_usual():
+    # The first five alone: median 3, MAD 1; the sixth is 10 - 3 = 7 away, and would have been nearer among all six.
+    among = [True] * 5 + [False]
+    np.testing.assert_allclose(robust_z([1, 2, 3, 4, 5, 10], among=among), np.array([-2, -1, 0, 1, 2, 7]) / 1.4826)
+    assert robust_z([1, 2, 3, 4, 5, 10], among=[True] * 4 + [False] * 2).tolist() == [0] * 6  # four decide nothing
+    assert robust_z([2, 2, 2, 2, 2, 3], among=among).tolist() == [0, 0, 0, 0, 0, math.inf]
+
+
 def test_infinite_values_are_infinitely_far():
     assert robust_z([2, 2, -math.inf]).tolist() == [0, 0, -math.inf]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Literal, Self
@@ -123,30 +123,36 @@ def _clause(about: Known) -> str:
     return f"{about.meaning}; look at {about.look}" if about.meaning else f"look at {about.look}"
 
 
-def judged_measures(measures: pd.DataFrame, options: QCOptions) -> pd.DataFrame:
+def judged_measures(
+    measures: pd.DataFrame, options: QCOptions, training: Collection[str] | None = None
+) -> pd.DataFrame:
     """The measures with what the judge makes of them.
 
     Args:
         measures: :data:`MEASURE_COLUMNS`; one row per study, stage and measure.
         options: see :class:`QCOptions`.
+        training: studies of the training split. Where outliers are left out, these alone say what is usual, so that no
+            test study decides on which others are learnt from.
 
     Returns:
-        further columns ``median`` (of all studies), ``z`` (robust distance, with its sign), ``outlier`` (whether it
-        lies out on the side that is bad) and ``broken`` (whether a limit is).
+        further columns ``median`` (of all studies, or of those), ``z`` (robust distance, with its sign), ``outlier``
+        (whether it lies out on the side that is bad) and ``broken`` (whether a limit is).
     """
     table = measures.assign(value=measures["value"].astype(float))
-    parts = [_group(rows, options) for _, rows in table.groupby(["stage", "measure"], sort=False)]
+    decide = training is not None and options.outliers == "quarantine"
+    usual = table["study"].isin(training or ()) if decide else pd.Series(True, index=table.index)
+    parts = [_group(rows, usual[rows.index], options) for _, rows in table.groupby(["stage", "measure"], sort=False)]
     added = {"median": float, "z": float, "outlier": bool, "broken": bool}
     if not parts:
         return table.assign(**{name: pd.Series(dtype=kind) for name, kind in added.items()})
     return pd.concat(parts).loc[table.index]
 
 
-def _group(rows: pd.DataFrame, options: QCOptions) -> pd.DataFrame:
+def _group(rows: pd.DataFrame, usual: pd.Series, options: QCOptions) -> pd.DataFrame:
     stage, measure = str(rows["stage"].iloc[0]), str(rows["measure"].iloc[0])
     about, limit = known(stage, measure), options.limit(stage, measure)
-    finite = rows["value"][rows["value"].map(math.isfinite)]
-    z = pd.Series(robust_z(rows["value"].to_numpy(), about.grain), index=rows.index)
+    finite = rows["value"][rows["value"].map(math.isfinite) & usual]
+    z = pd.Series(robust_z(rows["value"].to_numpy(), about.grain, usual.to_numpy()), index=rows.index)
     side = {"low": -z, "high": z, "both": z.abs(), "none": z * 0}[about.bad]
     missing = rows["value"].isna() & (about.bad != "none")
     broken = rows["value"].map(limit.broken) if limit is not None else pd.Series(False, index=rows.index)

@@ -44,3 +44,12 @@ def test_missing_tissue_is_told(shells, lattice):
     hole = {**shells, "WM": shells["CSF"], "CSF": shells["CSF"] * 0.01}
     empty = 1 - (shells["CSF"].sum() + shells["GM"].sum()) / np.count_nonzero(lattice.brain)
     assert tissue_measures(hole, hole["GM"], lattice)["without_tissue"] == pytest.approx(empty, abs=1e-6)
+
+
+def test_lesions_need_no_tissue(shells, lattice):
+    lesion = lattice.depth() > 24
+    maps = {name: np.where(lesion, 0, share) for name, share in shells.items()}
+    assert tissue_measures(maps, maps["GM"], lattice, lesion)["without_tissue"] == 0
+    expected = lesion.sum() / np.count_nonzero(lattice.brain)
+    assert tissue_measures(maps, maps["GM"], lattice)["without_tissue"] == pytest.approx(expected)
+    assert tissue_measures(maps, maps["GM"], lattice, lattice.brain)["without_tissue"] == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lesionlab.data.lock import StoreLock, keep_locks, release_locks
 from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
 from lesionlab.parameters import StatisticsOptions
@@ -50,6 +51,20 @@ def test_every_subject_is_tested_once(folders):
 def test_without_folds_the_cure_is_told(folders):
     with pytest.raises(InputError, match=r"no folds to pool.*splits\.fold=0"):
         gather(folders, STUDIES)
+
+
+def test_a_fold_that_is_being_run_is_not_pooled(folders):
+    write_fold(folders.workspace, 0, "a", 0.2)
+    runs = StoreLock(folders.workspace / "fold0")
+    runs.own()
+    keep_locks()
+    try:
+        with pytest.raises(InputError, match="another run is at work in fold0"):
+            gather(folders, STUDIES)
+        runs.release()
+        gather(folders, STUDIES)
+    finally:
+        release_locks()
 
 
 def test_a_subject_tested_in_two_folds_is_a_leftover_of_another_split(folders):

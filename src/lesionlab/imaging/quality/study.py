@@ -204,4 +204,5 @@ class _View:
     def tissues(self) -> Measures:
         if not self.tissue_maps:
             return {}
-        return tissue.tissue_measures(self.tissue_maps, self.images[self.reference], self.lattice)
+        lesion = None if self.lesion_share is None else self.lesion_share >= LESION_FREE
+        return tissue.tissue_measures(self.tissue_maps, self.images[self.reference], self.lattice, lesion)

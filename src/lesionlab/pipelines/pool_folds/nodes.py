@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lesionlab.data.lock import hold
 from lesionlab.data.names import listed
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
@@ -25,8 +26,8 @@ def gather(folders: Folders, studies: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
     """Synthesis and segmentation scores of all folds.
 
     Raises:
-        InputError: no fold has scores; folds were run with different settings; a subject was tested in two folds, or
-            is none of the cohort's any more.
+        InputError: no fold has scores, or one is being run; folds were run with different settings; a subject was
+            tested in two folds, or is none of the cohort's any more.
     """
     outputs = {path.parts[-3]: path.parent for path in sorted(folders.workspace.glob(f"fold*/*/{_SEGMENTATION}"))}
     if not outputs:
@@ -36,6 +37,8 @@ def gather(folders: Folders, studies: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
             allowed="at least one fold that was run to its end",
             cure="run cgsamr_augment_eval with --params=splits.fold=0, 1, ... first (make folds does it)",
         )
+    for path in outputs.values():
+        hold(path.parent)
     _check_settings(outputs)
     tested = {fold: pd.read_parquet(path / _SEGMENTATION)["subject"].unique() for fold, path in outputs.items()}
     _check_subjects(tested, set(studies["subject"]), folders.workspace)

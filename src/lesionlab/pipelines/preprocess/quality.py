@@ -40,7 +40,8 @@ def qc_page(
 ) -> tuple[pd.DataFrame, pd.DataFrame, str, dict[str, Any], dict[str, Path]]:
     """The measures of every stage, the flags, the page, its figures, and the pictures that lie beside it."""
     stores = by_stage(coregistered, brains, unbiased, standardized, gridded, atlases, tissues)
-    judged = judged_measures(all_measures(cohort, stores, quality), options)
+    training = cohort.loc[cohort["split"] == "train", "study"].unique()
+    judged = judged_measures(all_measures(cohort, stores, quality), options, training)
     found = flags(judged, options)
     pictures = {
         study: strips.root / study / STRIP for study in strips.studies() if (strips.root / study / STRIP).is_file()
