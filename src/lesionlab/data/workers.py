@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import joblib
 import numpy as np
+from joblib.externals.loky import process_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 
@@ -98,11 +99,15 @@ def _run_in_processes(
 #: joblib computes in the calling process with fewer; ``pre_dispatch`` limits how many are at work.
 _OWN_PROCESS = 2
 _LOOK_S = 1.0  # between two looks whether the run still lives
+#: loky ends a worker that has grown by 0.3 GB, which the libraries of the next stage do in health; a new one takes
+#: seconds to load them. By more than this it does not grow in health.
+_LEAK_BYTES = 4 * 2**30
 
 
 def _begin_worker(values: Mapping[str, str], parent: int) -> None:
     """What a worker process does first."""
     os.environ.update(values)
+    process_executor._MAX_MEMORY_LEAK_SIZE = _LEAK_BYTES
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
