@@ -47,9 +47,7 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, default=8)
     parser.add_argument("--training", type=int, default=5, help="so many make template and landmarks")
     options = parser.parse_args()
-    folders = sorted(
-        folder for folder in options.scans.iterdir() if not folder.name.startswith("_") and folder.is_dir()
-    )
+    folders = sorted(folder for folder in options.scans.iterdir() if (folder / "truth").is_dir())
     chain = Chain(folders[: options.subjects], options.training)
     chain.run()
     result = {"seconds": dict(chain.seconds), "total": sum(chain.seconds.values()), "scores": chain.scores()}

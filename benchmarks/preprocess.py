@@ -21,6 +21,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,9 @@ import psutil
 PROJECT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_suffix(".json")
 EXPERIMENTS = PROJECT / "data" / "experiments"
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.5
 MIB = 2**20
+LAST_WORDS = 2000  # characters of a failed command
 LONG_ENOUGH = 1.0  # s, of a stage for a ratio
 TEST_SHARE, VALIDATION_SHARE = 0.25, 0.125  # as in conf/base
 
@@ -177,12 +179,14 @@ def timed(command: list[str]) -> dict[str, Any]:
         RuntimeError: the command failed.
     """
     start, peak = time.perf_counter(), 0.0
-    process = psutil.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None:
-        peak = max(peak, tree_memory(process))
-        time.sleep(POLL_SECONDS)
-    if process.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    with tempfile.TemporaryFile("w+") as said:
+        process = psutil.Popen(command, cwd=PROJECT, stdout=said, stderr=said)
+        while process.poll() is None:
+            peak = max(peak, tree_memory(process))
+            time.sleep(POLL_SECONDS)
+        said.seek(0)
+        if process.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{said.read()[-LAST_WORDS:]}")
     return {"seconds": round(time.perf_counter() - start, 2), "peak_mib": round(peak / MIB)}
 
 
