@@ -57,8 +57,7 @@ def test_it_tells_how_it_converged(template):
     for round_ in range(3):
         assert template.qc[f"round_{round_}_correlation"] > 0.9
         assert template.qc[f"round_{round_}_overlap"] > 0.95
-    # The heads are of one shape: after the affine round there is little left to change.
-    assert template.qc["round_2_change"] < template.qc["round_0_change"]
+        assert template.qc[f"round_{round_}_change"] < 0.1  # the heads are of one shape: there is little to change
     assert 0 < template.qc["round_2_warp_mm"] < 3
     assert 0 < template.qc["round_2_jacobian_low"] < 1 < template.qc["round_2_jacobian_high"] < 3
     assert "round_0_warp_mm" not in template.qc

@@ -96,12 +96,17 @@ def _transformed(volume: Volume, grid: Volume, transforms: list[str]) -> np.ndar
 def linear_stages(
     fixed: Study, moving: Study, metric: Sequence[str], iterations: Sequence[int], kinds: Sequence[str]
 ) -> list[Stage]:
-    """A stage per kind (``Rigid``, ``Affine``) by the mutual information of the sequences in ``metric``, summed."""
+    """A stage per kind (``Rigid``, ``Affine``) by the mutual information of the sequences in ``metric``, summed.
+
+    Only the last kind goes through all levels; the one before it, at the coarsest, is its start.
+    """
     terms = [
         Metric("Mattes", to_ants(fixed[name]), to_ants(moving[name]), 1 / len(metric), 32, _SAMPLING) for name in metric
     ]
     shrink, smoothing = _pyramid(len(iterations), _FINEST_LINEAR)
-    return [Stage(f"{kind}[0.1]", terms, iterations, shrink, smoothing, threshold=1e-5, window=5) for kind in kinds]
+    coarsest = (iterations[0], *(0 for _ in iterations[1:]))
+    plan = [(kind, coarsest) for kind in kinds[:-1]] + [(kind, tuple(iterations)) for kind in kinds[-1:]]
+    return [Stage(f"{kind}[0.1]", terms, own, shrink, smoothing, threshold=1e-5, window=5) for kind, own in plan]
 
 
 def deformable_stage(
