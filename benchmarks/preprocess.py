@@ -4,7 +4,7 @@ Parts, each adds its entry to benchmarks/preprocess.json:
 
     workers   one worker against as many as there are cores, on the same cohort
     rerun     the same command again; then with one subject's scan changed, a test subject's and a training subject's
-    memory    peak memory of the whole process tree at several cohort sizes
+    memory    peak memory of the whole process tree at several cohort sizes, and what a rerun costs at each
     plain     against benchmarks/plain_antspy.py, the same steps as a serial ANTsPy script; with the truth's scores
 
 Command: python benchmarks/preprocess.py workers --subjects 8
@@ -22,6 +22,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,26 +69,31 @@ def workers(options: argparse.Namespace) -> dict[str, Any]:
 
 def rerun(options: argparse.Namespace) -> dict[str, Any]:
     """The first run, the same again, and with one subject's scan changed."""
-    scans, name = copied(phantom(options.subjects), "benchmark-rerun-scans"), "benchmark-rerun"
-    first = fresh(name, scans, options.subjects)
-    again = preprocess(name, scans, options.subjects)
-    split = pd.read_csv(EXPERIMENTS / name / "02_intermediate" / "split.csv").set_index("split")["subject"]
-    changed = {}
-    for part in ("test", "train"):
-        brighten(scans / split.loc[[part]].iloc[0] / "T1w.nii.gz")
-        changed[part] = preprocess(name, scans, options.subjects)
-    shares = {part: run["seconds"] / first["seconds"] for part, run in {"unchanged": again, **changed}.items()}
-    return {"subjects": options.subjects, "first": first, "unchanged": again, "changed": changed, "shares": shares}
+    return again_and_changed("benchmark-rerun", options.subjects, ("test", "train"))
 
 
 def memory(options: argparse.Namespace) -> dict[str, Any]:
-    """Peak memory at each cohort size."""
-    peaks = {}
+    """Peak memory at each cohort size, and what a rerun costs there."""
+    runs = {}
     for size in options.sizes:
-        peaks[size] = fresh(f"benchmark-memory{size}", phantom(size), size)
+        runs[size] = again_and_changed(f"benchmark-memory{size}", size, ("test",))
         shutil.rmtree(EXPERIMENTS / f"benchmark-memory{size}")
-    mib = [run["peak_mib"] for run in peaks.values()]
-    return {"runs": peaks, "largest_over_smallest": max(mib) / min(mib)}
+    mib = [run["first"]["peak_mib"] for run in runs.values()]
+    return {"runs": runs, "largest_over_smallest": max(mib) / min(mib)}
+
+
+def again_and_changed(name: str, subjects: int, parts: Sequence[str]) -> dict[str, Any]:
+    """A first run, the same again, and with the scan of one subject of each of some splits changed."""
+    scans = copied(phantom(subjects), f"{name}-scans")
+    first = fresh(name, scans, subjects)
+    again = preprocess(name, scans, subjects)
+    split = pd.read_csv(EXPERIMENTS / name / "02_intermediate" / "split.csv").set_index("split")["subject"]
+    changed = {}
+    for part in parts:
+        brighten(scans / split.loc[[part]].iloc[0] / "T1w.nii.gz")
+        changed[part] = preprocess(name, scans, subjects)
+    shares = {part: run["seconds"] / first["seconds"] for part, run in {"unchanged": again, **changed}.items()}
+    return {"subjects": subjects, "first": first, "unchanged": again, "changed": changed, "shares": shares}
 
 
 def plain(options: argparse.Namespace) -> dict[str, Any]:
