@@ -1,4 +1,4 @@
-"""Encoder and decoder of CG-SAMR: shapes, ranges, sizes, and what is connected to what."""
+"""Encoder and decoder of SAMR and CG-SAMR: shapes, ranges, sizes, and what is connected to what."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from torch import nn
 
 from lesionlab.networks.blocks import ResidualBlock, init_gan_weights, norm_layer
 from lesionlab.networks.confidence import GuidanceModule
-from lesionlab.networks.decoder import StretchOutDecoder, guided_step
+from lesionlab.networks.decoder import DecoderShape, StretchOutDecoder, guided_step
 from lesionlab.networks.encoder import PriorEncoder
 
 
-def generator(*, classes=5, sequences=5, width=2, downs=4, norm="instance", place="half", share=False):
-    encoder = PriorEncoder(classes, 3 * sequences, width, downs, 1, norm)
-    return encoder, StretchOutDecoder(encoder.channels, sequences, downs, 1, norm, place, share)
+def generator(*, classes=5, sequences=5, width=2, downs=4, norm="instance", place="half", prior=True, **layout):
+    encoder = PriorEncoder(classes, 3 * sequences if prior else 0, width, downs, 1, norm)
+    shape = DecoderShape(downs=downs, blocks=1, norm=norm, guidance=place, **layout)
+    return encoder, StretchOutDecoder(encoder.channels, sequences, shape)
 
 
 def run(encoder, decoder, *, classes=5, sequences=5, height=96, width=80, count=1):
@@ -57,6 +58,30 @@ def test_sharing_keeps_one_pair_of_modules():
     assert (len(separate.guides), len(shared.guides)) == (5, 1)
     _, made = run(*generator(share=True, downs=2), height=16, width=16)
     assert made.images.shape[1] == 5
+
+
+def test_without_guidance_there_are_images_alone():
+    encoder, decoder = generator(place=None, downs=2, branch_blocks=1)
+    _, made = run(encoder, decoder, height=16, width=16)
+    assert made.images.shape == (1, 5, 16, 16) and made.coarse is None and made.confidence is None
+    assert len(decoder.guides) == 0
+    assert all(isinstance(branch.before[0], ResidualBlock) for branch in decoder.branches)  # SAMR's
+
+
+@pytest.mark.parametrize("place", [None, "half", "released"])
+def test_without_stretch_out_one_branch_ends_in_all_images(place):
+    encoder, decoder = generator(place=place, downs=2, stretch_out=False)
+    _, made = run(encoder, decoder, height=16, width=16)
+    assert len(decoder.branches) == 1 and made.images.shape == (1, 5, 16, 16)
+    assert place is None or (len(decoder.guides) == 1 and made.confidence.shape[1] == 5)
+
+
+def test_without_a_prior_the_labels_alone_decide():
+    encoder, decoder = generator(downs=2, prior=False)
+    labels = torch.rand(1, 5, 16, 16)
+    assert encoder.channels == 2 * 2**2  # one path of width 2, doubled twice
+    made = [decoder(encoder(labels, atlas)).images for atlas in (torch.rand(1, 15, 16, 16), torch.zeros(1, 0, 16, 16))]
+    assert torch.equal(*made)
 
 
 def test_guidance_module_has_the_published_layers():

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from lesionlab.errors import InputError
 from lesionlab.methods.base import Method, Task
 from lesionlab.methods.cgsamr import CGSAMR, CGSAMROptions
+from lesionlab.methods.samr import SAMR, SAMROptions
 from lesionlab.methods.unet import UNetOptions, UNetSegmenter
 
 
@@ -24,6 +25,7 @@ class Entry(NamedTuple):
 
 METHODS: dict[str, Entry] = {
     "cgsamr": Entry(CGSAMR, CGSAMROptions),
+    "samr": Entry(SAMR, SAMROptions),
     "unet": Entry(UNetSegmenter, UNetOptions),
 }
 

@@ -48,9 +48,10 @@ def up_block(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
     )
 
 
-def image_head(inputs: int) -> nn.Sequential:
-    """``(N, inputs, H, W)`` -> one image ``(N, 1, H, W)`` in [-1, 1]: reflect-pad 3, k7, tanh."""
-    return nn.Sequential(nn.ReflectionPad2d(STEM_PADDING), nn.Conv2d(inputs, 1, STEM_KERNEL), InFloat32(nn.Tanh()))
+def image_head(inputs: int, outputs: int = 1) -> nn.Sequential:
+    """``(N, inputs, H, W)`` -> images ``(N, outputs, H, W)`` in [-1, 1]: reflect-pad 3, k7, tanh."""
+    convolution = nn.Conv2d(inputs, outputs, STEM_KERNEL)
+    return nn.Sequential(nn.ReflectionPad2d(STEM_PADDING), convolution, InFloat32(nn.Tanh()))
 
 
 class InFloat32(nn.Module):

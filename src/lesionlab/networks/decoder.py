@@ -1,10 +1,11 @@
-"""CG-SAMR's decoder: a trunk, then one up-sampling branch per sequence ("stretch-out", section III-A)."""
+"""The decoder of SAMR and CG-SAMR: a trunk, then one up-sampling branch per sequence ("stretch-out")."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from lesionlab.networks.blocks import Norm, image_head, residual_trunk, up_block
@@ -14,11 +15,35 @@ GuidancePlace = Literal["half", "released"]
 
 
 class Synthesis(NamedTuple):
-    """Images ``(N, C, H, W)``, the coarse images and confidence maps that guided them, both ``(N, C, h, w)``."""
+    """Images ``(N, C, H, W)``, and where they are guided the coarse images and confidence maps ``(N, C, h, w)``."""
 
     images: Tensor
-    coarse: Tensor
-    confidence: Tensor
+    coarse: Tensor | None = None
+    confidence: Tensor | None = None
+
+
+class DecoderShape(BaseModel):
+    """How a decoder is laid out.
+
+    Attributes:
+        downs: up-sampling steps of a branch, n; the width halves at each.
+        blocks: residual blocks of the trunk.
+        branch_blocks: residual blocks at the beginning of each branch.
+        norm: ``batch`` or ``instance``.
+        stretch_out: one branch per sequence; else a single branch ends in all images.
+        guidance: where the branches have SM and CM, see :func:`guided_step`; null: nowhere.
+        share: one SM/CM pair for all branches instead of one each.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    downs: int = Field(ge=1)
+    blocks: int = Field(ge=0)
+    branch_blocks: int = Field(0, ge=0)
+    norm: Norm = "batch"
+    stretch_out: bool = True
+    guidance: GuidancePlace | None = None
+    share: bool = False
 
 
 def guided_step(place: GuidancePlace, downs: int) -> int:
@@ -31,20 +56,31 @@ def guided_step(place: GuidancePlace, downs: int) -> int:
 
 
 class Branch(nn.Module):
-    """One sequence's way from the latent to its image."""
+    """The way from the latent to one sequence's image, or to all images where there is no stretch-out.
 
-    def __init__(self, channels: int, downs: int, norm: Norm, guided_after: int) -> None:
+    Args:
+        channels: channels of the latent.
+        images: how many it ends in.
+        shape: see :class:`DecoderShape`.
+    """
+
+    def __init__(self, channels: int, images: int, shape: DecoderShape) -> None:
         super().__init__()
+        place, downs = shape.guidance, shape.downs
+        guided_after = downs if place is None else guided_step(place, downs)
         widths = [channels // 2**i for i in range(downs + 1)]
-        # The step after SM and CM takes one more channel: the coarse image, weighted by its confidence.
-        steps = [up_block(widths[i] + (i == guided_after), widths[i + 1], norm) for i in range(downs)]
-        self.before = nn.Sequential(*steps[:guided_after])
+        # The step after SM and CM takes more channels: the coarse images, weighted by their confidence.
+        extra = [images if i == guided_after else 0 for i in range(downs)]
+        steps = [up_block(widths[i] + extra[i], widths[i + 1], shape.norm) for i in range(downs)]
+        self.before = nn.Sequential(*residual_trunk(channels, shape.branch_blocks, shape.norm), *steps[:guided_after])
         self.after = nn.Sequential(*steps[guided_after:])
-        self.head = image_head(widths[-1])
+        self.head = image_head(widths[-1], images)
 
-    def forward(self, latent: Tensor, guide: GuidanceModule) -> tuple[Tensor, Guidance]:
-        """Latent ``(N, channels, H/2^n, W/2^n)`` -> image ``(N, 1, H, W)`` and what guided it."""
+    def forward(self, latent: Tensor, guide: GuidanceModule | None) -> tuple[Tensor, Guidance | None]:
+        """Latent ``(N, channels, H/2^n, W/2^n)`` -> images ``(N, images, H, W)`` and what guided them."""
         features = self.before(latent)
+        if guide is None:
+            return self.head(self.after(features)), None
         guidance = guide(features)
         weighted = (guidance.image * guidance.confidence).to(features.dtype)
         merged = torch.cat([features, weighted], dim=1)
@@ -52,32 +88,34 @@ class Branch(nn.Module):
 
 
 class StretchOutDecoder(nn.Module):
-    """Residual trunk and one branch per sequence, each with its synthesis and confidence map modules.
+    """Residual trunk and branches, each with synthesis and confidence map modules where the shape says so.
 
     Args:
         channels: channels of the latent.
-        sequences: number of branches, C.
-        downs: up-sampling steps of a branch, n; the width halves at each.
-        blocks: residual blocks of the trunk.
-        norm: ``batch`` or ``instance``.
-        place: where SM and CM sit, see :func:`guided_step`.
-        share: one SM/CM pair for all branches instead of one each.
+        sequences: images to be made, C.
+        shape: see :class:`DecoderShape`.
     """
 
-    def __init__(
-        self, channels: int, sequences: int, downs: int, blocks: int, norm: Norm, place: GuidancePlace, share: bool
-    ) -> None:
+    def __init__(self, channels: int, sequences: int, shape: DecoderShape) -> None:
         super().__init__()
-        after = guided_step(place, downs)
-        self.trunk = residual_trunk(channels, blocks, norm)
-        self.branches = nn.ModuleList(Branch(channels, downs, norm, after) for _ in range(sequences))
-        pairs = 1 if share else sequences
-        self.guides = nn.ModuleList(GuidanceModule(channels // 2**after) for _ in range(pairs))
+        self.trunk = residual_trunk(channels, shape.blocks, shape.norm)
+        branches, images = (sequences, 1) if shape.stretch_out else (1, sequences)
+        self.branches = nn.ModuleList(Branch(channels, images, shape) for _ in range(branches))
+        self.guides = nn.ModuleList()
+        if shape.guidance is not None:
+            width = channels // 2 ** guided_step(shape.guidance, shape.downs)
+            self.guides.extend(GuidanceModule(width, images) for _ in range(1 if shape.share else branches))
 
     def forward(self, latent: Tensor) -> Synthesis:
         """Latent ``(N, channels, H/2^n, W/2^n)`` -> :class:`Synthesis`, float32."""
         shared = self.trunk(latent)
-        parts = [branch(shared, self.guides[i % len(self.guides)]) for i, branch in enumerate(self.branches)]
-        images, guidance = zip(*parts, strict=True)
+        parts = [branch(shared, self._guide(i)) for i, branch in enumerate(self.branches)]
+        images = torch.cat([image for image, _ in parts], dim=1)
+        guidance = [guide for _, guide in parts if guide is not None]
+        if not guidance:
+            return Synthesis(images)
         coarse, confidence = zip(*guidance, strict=True)
-        return Synthesis(*(torch.cat(tensors, dim=1) for tensors in (images, coarse, confidence)))
+        return Synthesis(images, torch.cat(coarse, dim=1), torch.cat(confidence, dim=1))
+
+    def _guide(self, branch: int) -> GuidanceModule | None:
+        return self.guides[branch % len(self.guides)] if len(self.guides) else None  # type: ignore[return-value]

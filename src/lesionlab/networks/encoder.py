@@ -1,4 +1,4 @@
-"""CG-SAMR's encoder: lesions and atlas each through their own layers, then a shared trunk (section III-A)."""
+"""The encoder of SAMR and CG-SAMR: lesions and atlas each through their own layers, then a shared trunk."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def down_path(inputs: int, width: int, downs: int, norm: Norm) -> nn.Sequential:
 
 
 class PriorEncoder(nn.Module):
-    """Encodes a one-hot label map and an anatomical prior into one latent.
+    """Encodes a one-hot label map and an anatomical prior into one latent (SAMR, Figure 1a; CG-SAMR, section III-A).
 
     Args:
         classes: channels of the one-hot label map, K.
-        prior_channels: channels of the prior (3 atlas planes times C sequences).
+        prior_channels: channels of the prior (3 atlas planes times C sequences); 0: there is no prior.
         width: feature maps after the first layer, f.
         downs: strided layers, n; H and W must be divisible by ``2 ** downs``.
         blocks: residual blocks after the two paths are joined.
@@ -29,10 +29,11 @@ class PriorEncoder(nn.Module):
     def __init__(self, classes: int, prior_channels: int, width: int, downs: int, blocks: int, norm: Norm) -> None:
         super().__init__()
         self.lesion = down_path(classes, width, downs, norm)
-        self.prior = down_path(prior_channels, width, downs, norm)
-        self.channels = 2 * width * 2**downs
+        self.prior = down_path(prior_channels, width, downs, norm) if prior_channels else None
+        self.channels = (2 if prior_channels else 1) * width * 2**downs
         self.trunk = residual_trunk(self.channels, blocks, norm)
 
     def forward(self, labels: Tensor, prior: Tensor) -> Tensor:
         """``(N, K, H, W)`` one-hot and ``(N, P, H, W)`` -> latent ``(N, channels, H / 2^n, W / 2^n)``."""
-        return self.trunk(torch.cat([self.lesion(labels), self.prior(prior)], dim=1))
+        lesion = self.lesion(labels)
+        return self.trunk(lesion if self.prior is None else torch.cat([lesion, self.prior(prior)], dim=1))

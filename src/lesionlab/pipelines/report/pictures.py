@@ -10,7 +10,7 @@ import torch
 
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import FIRST_LESION
-from lesionlab.methods.cgsamr import CGSAMR
+from lesionlab.methods.samr import SAMR
 from lesionlab.pipelines.evaluation.nodes import FLOOR, test_subjects
 from lesionlab.pipelines.training.nodes import preview_of, preview_split, segment
 from lesionlab.reporting import charts, curves, panels
@@ -95,13 +95,19 @@ def of_synthesis(slices: SliceStore, synthetic: SliceStore, cgsamr: TrainingRun,
 
 def _panel_rows(slices: SliceStore, cgsamr: TrainingRun) -> list[panels.PanelRow]:
     method = cgsamr.method()
-    assert isinstance(method, CGSAMR)
+    assert isinstance(method, SAMR)
     places = _shown_test_slices(slices)
     real = slices.batch(places)
     made = method.synthesize_with_confidence(torch.from_numpy(real.labels).long(), torch.from_numpy(real.atlas))
-    images, confidence = made.images.cpu().numpy(), made.confidence.cpu().numpy()
+    images, confidence = made.images.cpu().numpy(), None if made.confidence is None else made.confidence.cpu().numpy()
     return [
-        panels.PanelRow(_title(slices, place), real.labels[at], real.images[at], images[at], confidence[at])
+        panels.PanelRow(
+            _title(slices, place),
+            real.labels[at],
+            real.images[at],
+            images[at],
+            None if confidence is None else confidence[at],
+        )
         for at, place in enumerate(places)
     ]
 

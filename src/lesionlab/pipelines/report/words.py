@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from lesionlab.data.slice_store import SliceStore
-from lesionlab.methods.cgsamr import LossWeights
+from lesionlab.methods.cgsamr import GuidedLossWeights
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.evaluation.nodes import ATLAS, MEAN_IMAGE, NORMAL_FLOOR, lesion_floor
 from lesionlab.reporting.content import Step
@@ -218,7 +218,7 @@ def _learning(facts: Facts) -> list[Step]:
     ]
 
 
-def _terms(weights: LossWeights) -> str:
+def _terms(weights: GuidedLossWeights) -> str:
     """The generator's terms beside the adversarial one."""
     names = {
         "feature_matching": "feature matching",
