@@ -26,7 +26,7 @@ demo: install  ## the whole path on phantom scans: about twenty minutes on two c
 	@echo "== Running the demo: phantom scans -> preprocess -> CG-SAMR -> augmentation -> U-Net -> report"
 	@echo "== Progress is logged below; what is done already is not done again."
 	@$(BIN)/kedro run
-	@$(BIN)/python -m lesionlab.reporting.open data/08_reporting/report.html
+	@$(BIN)/python -m lesionlab.reporting.open data/08_reporting/cgsamr/report.html
 
 test: install  ## lint, types, import arrows and tests
 	@echo "== ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -40,15 +40,21 @@ format: install  ## put the code in form
 # Leave-one-subject-out: one run per fold, then one table over all folds.
 # FOLDS is the number of subjects, ENV names the experiment, PARAMS adds parameters (run.allow_failures=true where
 # studies are quarantined).
+# TRIAL is cgsamr, samr, ablation or comparison.
 ENV ?= brats2015
 FOLDS ?= 4
+TRIAL ?= cgsamr
 PARAMS ?=
+PIPELINE_cgsamr := cgsamr_augment_eval
+PIPELINE_samr := samr_augment_eval
+PIPELINE_ablation := ablation_eval
+PIPELINE_comparison := comparison_eval
 folds: install  ## leave-one-subject-out over FOLDS folds of the experiment ENV, then one table
 	@for fold in $$(seq 0 $$(($(FOLDS) - 1))); do \
 	  echo "== fold $$fold of $(FOLDS)"; \
-	  $(BIN)/kedro run --env=$(ENV) --pipelines=cgsamr_augment_eval --params=splits.fold=$$fold$(PARAMS:%=,%) || exit 1; \
+	  $(BIN)/kedro run --env=$(ENV) --pipelines=$(PIPELINE_$(TRIAL)) --params=splits.fold=$$fold$(PARAMS:%=,%) || exit 1; \
 	done
-	@$(BIN)/kedro run --env=$(ENV) --pipelines=pool_folds $(PARAMS:%=--params=%)
+	@$(BIN)/kedro run --env=$(ENV) --pipelines=$(TRIAL)_pool_folds $(PARAMS:%=--params=%)
 
 clean:  ## remove what runs wrote (data, runs), keep the environment
 	@rm -rf data/0* data/experiments mlflow.db mlartifacts

@@ -6,7 +6,6 @@ The loader also gives the catalog two globals: ``workspace``, the folder the exp
 
 from __future__ import annotations
 
-import copy
 import difflib
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from click import ClickException
 from kedro.config import OmegaConfigLoader
 from pydantic import ValidationError
 
-from lesionlab.parameters import Parameters, known_names
+from lesionlab.parameters import Parameters, known_names, merged
 
 _DEFAULT_ENVIRONMENTS = ("base", "local")
 _DATA = "data"
@@ -40,11 +39,11 @@ class ExperimentConfigLoader(OmegaConfigLoader):
         """Configuration by kind; ``parameters`` are validated, with the command line's values merged in."""
         config = super().__getitem__(key)
         if key == "parameters":
-            validate_parameters(_merged(config, self.runtime_params or {}))
+            validate_parameters(merged(config, self.runtime_params or {}))
         return config
 
     def _folders(self) -> dict[str, str]:
-        parameters = _merged(super().__getitem__("parameters"), self.runtime_params or {})
+        parameters = merged(super().__getitem__("parameters"), self.runtime_params or {})
         name = parameters.get("workspace") or self.env
         workspace = _DATA if name in (None, *_DEFAULT_ENVIRONMENTS) else f"{_DATA}/experiments/{name}"
         splits = parameters.get("splits") or {}
@@ -87,12 +86,3 @@ def _check_environment(conf: Path, env: str | None) -> None:
         f"There is no experiment {env!r} under {conf.name}/. {nearest(env, known)} "
         f"(experiments: {', '.join(known)}). Cure: choose one with --env, or create {conf.name}/{env}/parameters.yml"
     )
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """``over`` laid on a copy of ``base``, mapping by mapping."""
-    result = copy.deepcopy(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = _merged(result[key], value) if both else value
-    return result

@@ -23,15 +23,15 @@ from pydantic import BaseModel
 
 import lesionlab
 from lesionlab.data.limits import held_back
-from lesionlab.data.splits import SplitOptions
+from lesionlab.data.names import listed
 from lesionlab.errors import InputError
-from lesionlab.imaging.atlas import AtlasOptions
+from lesionlab.parameters import Parameters
 from lesionlab.pipelines.preprocess.pipeline import JUDGED, STORES
 from lesionlab.pipelines.preprocess.quality import stage_failures
 from lesionlab.pipelines.tracking import mlflow_name
 
 _PARAMETER_LIMIT = 500  # characters MLflow shows of one value
-_CELL = ("method", "protocol", "sequence", "class", "metric")  # what names a line of a result table
+_CELL = ("method", "protocol", "synthesizer", "training_subjects", "sequence", "class", "metric")  # names a line
 _PAGES = {"report": "report.html", "qc_page": "qc/index.html"}
 _PICTURES = 50  # of the QC page that go with it, the worst studies' first; a large cohort's would be copied every run
 _BATCH = 100  # parameters MLflow takes at once
@@ -104,9 +104,10 @@ class TrackingHooks:
         """Log result tables, their means as metrics, and pages."""
         if not mlflow.active_run():
             return
+        dataset_name = dataset_name.rpartition(".")[2]  # a trial's carry its name before their own
         if dataset_name.endswith("_table"):
             mlflow.log_text(data.to_csv(index=False), f"tables/{dataset_name}.csv")
-            means = {"/".join(row[name] for name in _CELL): row["mean"] for row in data.to_dict("records")}
+            means = {"/".join(str(row[name]) for name in _CELL): row["mean"] for row in data.to_dict("records")}
             mlflow.log_metrics({mlflow_name(name): mean for name, mean in means.items()})
         elif dataset_name in _PAGES:
             mlflow.log_text(data, _PAGES[dataset_name])
@@ -136,18 +137,14 @@ class RequirementHooks:
         """Look at the nodes that are to run.
 
         Raises:
-            InputError: CG-SAMR is to be trained without an atlas, or there is to be no test subject to score.
+            InputError: a synthesizer is to be trained without an atlas that it takes, or there is to be no test subject
+                to score.
         """
         names = {node.name for node in pipeline.nodes}
-        # Kedro types only those parameters that the chosen nodes take; the others come as plain mappings.
-        if "train_cgsamr" in names and not AtlasOptions.model_validate(catalog.load("params:atlas")).enabled:
-            raise InputError(
-                "CG-SAMR needs an atlas beside each slice",
-                given="atlas.enabled: false",
-                allowed="atlas.enabled: true, for pipelines that train it",
-                cure="set it, or run --pipelines=preprocess alone",
-            )
-        splits = SplitOptions.model_validate(catalog.load("params:splits")) if "tabulate" in names else None
+        options = Parameters.model_validate(catalog.load("parameters"))
+        trials = {name.partition(".")[0] for name in names if name.endswith(".train_synthesizers")}
+        _require_atlas(options, trials)
+        splits = options.splits if any(name.endswith(".tabulate") for name in names) else None
         if splits is not None and splits.protocol == "holdout" and splits.test == 0:
             raise InputError(
                 "there is no test subject to score",
@@ -155,6 +152,19 @@ class RequirementHooks:
                 allowed="at least one test subject, for pipelines that evaluate",
                 cure="set splits.test, or run --pipelines=preprocess alone",
             )
+
+
+def _require_atlas(options: Parameters, trials: set[str]) -> None:
+    recipes = options.recipes()
+    wanted = {name for trial in trials for name in options.trials[trial].synthesizers}
+    needy = sorted(recipes[name].title for name in wanted if recipes[name].options["generator"]["atlas"])
+    if needy and not options.atlas.enabled:
+        raise InputError(
+            f"{listed(needy)} {'needs' if len(needy) == 1 else 'need'} an atlas beside each slice",
+            given="atlas.enabled: false",
+            allowed="atlas.enabled: true, for pipelines that train such a method",
+            cure="set it, or run --pipelines=preprocess alone",
+        )
 
 
 class QuarantineHooks:

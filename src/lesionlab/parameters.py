@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import typing
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
+from lesionlab.data.conventional import ConventionalOptions
 from lesionlab.data.engine import Engine
 from lesionlab.data.layout import Layout
 from lesionlab.data.limits import QCOptions
@@ -25,8 +27,11 @@ from lesionlab.imaging.standardize import StandardizeOptions
 from lesionlab.imaging.template_space import TemplateOptions
 from lesionlab.imaging.tissue import TissueOptions
 from lesionlab.methods.cgsamr import CGSAMROptions
+from lesionlab.methods.samr import SAMROptions
 from lesionlab.methods.unet import UNetOptions
 from lesionlab.training.options import TrainingOptions
+from lesionlab.trials.options import METHOD_TITLES, Arm, SynthesizerName, TrialOptions, Variant
+from lesionlab.trials.plan import NO_SYNTHESIZER, Recipe
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -79,20 +84,12 @@ class RunOptions(BaseModel):
 
 
 class AugmentationOptions(BaseModel):
-    """How many synthetic slices, made how."""
+    """How slices are multiplied: new lesions drawn by a synthesizer, and chance deformations."""
 
     model_config = _STRICT
 
-    ratios: dict[str, PositiveFloat] = Field(
-        {"real+25%": 0.5, "real+50%": 1.0},
-        min_length=1,
-        description="synthetic slices as a multiple of the real training ones; CG-SAMR names them by a share of all",
-    )
     manipulation: ManipulationOptions = ManipulationOptions()
-
-    def counts(self, real: int) -> dict[str, int]:
-        """Synthetic slices of each protocol beside so many real ones."""
-        return {protocol: round(ratio * real) for protocol, ratio in self.ratios.items()}
+    conventional: ConventionalOptions = ConventionalOptions()  # type: ignore[call-arg]
 
 
 class StatisticsOptions(BaseModel):
@@ -101,7 +98,6 @@ class StatisticsOptions(BaseModel):
     model_config = _STRICT
 
     resamples: int = Field(2000, ge=100, description="of the bootstrap over subjects")
-    reference: str = Field("real", description="protocol that the others are compared with, subject by subject")
 
 
 class PublishedScore(BaseModel):
@@ -111,6 +107,7 @@ class PublishedScore(BaseModel):
 
     method: str
     protocol: str
+    synthesizer: str = Field(NO_SYNTHESIZER, description="whose slices a segmenter saw")
     sequence: str
     lesion_class: str = Field(alias="class")
     metric: str
@@ -142,13 +139,31 @@ class Parameters(BaseModel):
     tissues: TissueOptions
     quality: QCOptions = QCOptions()
     slices: SliceRules
+    samr: SAMROptions
+    samr_training: TrainingOptions
     cgsamr: CGSAMROptions
     cgsamr_training: TrainingOptions
+    variants: dict[str, Variant] = {}
     unet: UNetOptions
     unet_training: TrainingOptions
     augmentation: AugmentationOptions
+    arms: dict[str, Arm]
+    trials: dict[str, TrialOptions]
     statistics: StatisticsOptions
     published: list[PublishedScore]
+
+    def recipes(self) -> dict[str, Recipe]:
+        """Every synthesizer that can be trained: the methods, and their variants with parts taken away."""
+        methods = {name: self._recipe(name) for name in METHOD_TITLES}
+        return methods | {name: self._recipe(variant.of, variant) for name, variant in self.variants.items()}
+
+    def _recipe(self, method: SynthesizerName, variant: Variant | None = None) -> Recipe:
+        options: BaseModel = getattr(self, method)
+        values = options.model_dump(mode="json")
+        if variant is not None:
+            values = type(options).model_validate(merged(values, variant.change)).model_dump(mode="json")
+        title = variant.title if variant else METHOD_TITLES[method]
+        return Recipe(method=method, title=title, options=values, training=getattr(self, f"{method}_training"))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -172,11 +187,26 @@ class Parameters(BaseModel):
                 f"standardize.rule zscore_third centres the brain on 0, slices.value_range {self.slices.value_range} "
                 "would cut its darker half off: set slices.value_range to [-1, 1]"
             )
-        protocols = ["real", *self.augmentation.ratios]
-        if self.statistics.reference not in protocols:
-            raise ValueError(
-                f"statistics.reference {self.statistics.reference!r} is no protocol: name one of {protocols}"
-            )
+        return self
+
+    @model_validator(mode="after")
+    def _trials(self) -> Self:
+        """Refuse trials of what is not there, and variants whose changes no method has."""
+        known = self.recipes()
+        for name, trial in self.trials.items():
+            for what, given, allowed in (
+                ("synthesizers", trial.synthesizers, known),
+                ("arms", trial.arms, self.arms),
+            ):
+                if unknown := sorted(set(given) - set(allowed)):
+                    raise ValueError(
+                        f"trials.{name}.{what} names {', '.join(unknown)}: name some of {', '.join(allowed)}"
+                    )
+            if self.arms[trial.baseline].synthetic:
+                raise ValueError(
+                    f"trials.{name}.arms begins with {trial.baseline!r}, which has synthetic slices: begin with the "
+                    "arm that the others are compared with, real slices alone"
+                )
         return self
 
     @model_validator(mode="after")
@@ -196,6 +226,15 @@ class Parameters(BaseModel):
                 f"the sequences {self.sequences} in coregister.reference_fallback"
             )
         return self
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``over`` laid on a copy of ``base``, mapping by mapping."""
+    result = copy.deepcopy(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
 
 
 def known_names(path: Sequence[Any]) -> list[str]:

@@ -21,6 +21,7 @@ from lesionlab.data.slices import StudySlices
 
 REPOSITORY = Path(__file__).parents[2]
 NETWORK = {"width": 2, "depth": 2}
+SYNTHESIZER = {"discriminator": {"width": 2}, "unet": NETWORK}
 STEPS = {"constant": 2, "decay": 2, "batch_size": 4, "log_every": 1, "checkpoint_every": 2, "device": "cpu"}
 
 #: Heads of two sequences, the true brain given, everything as small as it runs.
@@ -56,12 +57,10 @@ TINY: dict[str, Any] = {
     "atlas": {"iterations": 1, "affine_iterations": [10], "syn_iterations": [3]},
     "tissues": {"enabled": False},
     "slices": {"count": 6, "pathological_min_lesion_pixels": 1},
-    "cgsamr": {
-        "generator": {"width": 2, "downs": 2, "encoder_blocks": 1, "decoder_blocks": 1},
-        "discriminator": {"width": 2},
-        "unet": NETWORK,
-    },
+    "cgsamr": {**SYNTHESIZER, "generator": {"width": 2, "downs": 2, "encoder_blocks": 1, "decoder_blocks": 1}},
     "cgsamr_training": STEPS,
+    "samr": {**SYNTHESIZER, "generator": {"width": 2, "downs": 2, "encoder_blocks": 1}},
+    "samr_training": STEPS,
     "unet": {"network": NETWORK},
     "unet_training": {**STEPS, "validate_every": 2},
     "statistics": {"resamples": 100},

@@ -13,7 +13,6 @@ from lesionlab.data.manipulation import Donor, ManipulationOptions, manipulate
 from lesionlab.data.slices import BACKGROUND, IMAGE_BACKGROUND, StudySlices, count_pixels
 from lesionlab.errors import InputError
 
-REAL = "real"  # the protocol without synthetic slices
 TRAIN = "train"
 
 
@@ -31,6 +30,11 @@ class PlannedSlice(NamedTuple):
     record: dict[str, Any]
 
 
+def synthetic_count(table: pd.DataFrame, ratio: float) -> int:
+    """How many synthetic slices are ``ratio`` times the real ones of a table."""
+    return round(ratio * len(table))
+
+
 def synthetic_plan(
     table: pd.DataFrame,
     labels: np.ndarray,
@@ -39,7 +43,7 @@ def synthetic_plan(
     ratio: float,
     seed: int,
 ) -> list[PlannedSlice]:
-    """Plan synthetic slices: ``round(ratio * len(table))`` manipulated label maps.
+    """Plan synthetic slices: :func:`synthetic_count` manipulated label maps.
 
     Targets are the pathological slices of the table, each once before any comes again; donors are pathological slices
     of other subjects. The plan of a smaller ratio is the beginning of the plan of a larger one.
@@ -70,7 +74,7 @@ def synthetic_plan(
     everyone = [Donor(maps[row["index"]], row["subject"], row["study"], row["plane"]) for row in rows]
     donors = {own: [d for d in everyone if d.subject != own] for own in sick["subject"].unique()}
     plan = []
-    for number in range(round(ratio * len(table))):
+    for number in range(synthetic_count(table, ratio)):
         row = rows[_target(number, len(rows), seed)]
         rng = np.random.default_rng([seed, number])
         new, record = manipulate(maps[row["index"]], donors[row["subject"]], rng, classes, options)

@@ -2,7 +2,9 @@
 
 from lesionlab.datasets.folders import Folders, FoldersDataset
 from lesionlab.datasets.gallery import GalleryDataset
-from lesionlab.datasets.store import SliceStoreDataset, SubjectStoreDataset, TrainingRunDataset, TrainingRunsDataset
+from lesionlab.datasets.index import SliceStoresDataset, TrainingRunsDataset
+from lesionlab.datasets.plan import TrialPlanDataset
+from lesionlab.datasets.store import SliceStoreDataset, SubjectStoreDataset
 from lesionlab.datasets.text import TableDataset, TextDataset
 from lesionlab.datasets.whole import WholeCSVDataset, WholeJSONDataset, WholeParquetDataset
 
@@ -11,11 +13,12 @@ __all__ = [
     "FoldersDataset",
     "GalleryDataset",
     "SliceStoreDataset",
+    "SliceStoresDataset",
     "SubjectStoreDataset",
     "TableDataset",
     "TextDataset",
-    "TrainingRunDataset",
     "TrainingRunsDataset",
+    "TrialPlanDataset",
     "WholeCSVDataset",
     "WholeJSONDataset",
     "WholeParquetDataset",

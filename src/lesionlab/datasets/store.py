@@ -1,4 +1,4 @@
-"""Kedro datasets for folders that exist only when they are whole: subject stores, slice stores, trainings.
+"""Kedro datasets for folders that exist only when they are whole: subject stores and slice stores.
 
 The node writes into the folder itself, study by study and resumable; the dataset checks on saving that what the node
 hands back is the folder of the catalog and whole, and answers ``exists`` by the folder's own manifest or receipt.
@@ -19,7 +19,6 @@ from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import plane
 from lesionlab.data.subject_store import SubjectStore
 from lesionlab.datasets.pictures import plane_preview
-from lesionlab.training.runs import TrainingRun, TrainingRuns
 
 _PREVIEW_ROWS = 20
 
@@ -94,17 +93,3 @@ class SliceStoreDataset(FolderDataset[SliceStore]):
     def preview(self) -> TablePreview:
         """The first rows of the slice table, for kedro-viz."""
         return TablePreview(self.load().table.head(_PREVIEW_ROWS).astype(str).to_dict(orient="split"))
-
-
-class TrainingRunDataset(FolderDataset[TrainingRun]):
-    """A finished training: weights, curves, pictures."""
-
-    def _open(self) -> TrainingRun:
-        return TrainingRun(self._root)
-
-
-class TrainingRunsDataset(FolderDataset[TrainingRuns]):
-    """Several finished trainings side by side."""
-
-    def _open(self) -> TrainingRuns:
-        return TrainingRuns(self._root)

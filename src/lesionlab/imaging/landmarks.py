@@ -81,16 +81,7 @@ def read_landmarks(path: Path, exclude_lesions: bool | None = None) -> Mapping[s
     Raises:
         InputError: there is no such file, it is none of ours, or it was learnt with lesions treated otherwise.
     """
-    try:
-        kept = LandmarkSet.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise InputError(
-            "the intensity landmarks cannot be read",
-            given=f"{path}: {_first_line(error)}",
-            allowed="landmarks.json of an earlier run, version 1",
-            cure="correct `standardize.landmarks`, or leave it empty to learn landmarks anew",
-            file=path,
-        ) from error
+    kept = read_landmark_set(path)
     if exclude_lesions is not None and kept.exclude_lesions != exclude_lesions:
         raise InputError(
             "the intensity landmarks were learnt with lesions treated otherwise",
@@ -100,6 +91,20 @@ def read_landmarks(path: Path, exclude_lesions: bool | None = None) -> Mapping[s
             file=path,
         )
     return kept.sequences
+
+
+def read_landmark_set(path: Path) -> LandmarkSet:
+    """A file of :func:`landmarks_file`; raises ``InputError`` where there is none, or it is none of ours."""
+    try:
+        return LandmarkSet.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise InputError(
+            "the intensity landmarks cannot be read",
+            given=f"{path}: {_first_line(error)}",
+            allowed="landmarks.json of an earlier run, version 1",
+            cure="correct `standardize.landmarks`, or leave it empty to learn landmarks anew",
+            file=path,
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-CELL = ["method", "cohort", "protocol", "sequence", "class", "metric"]  # what makes a line of a table
+#: What makes a line of a table. ``synthesizer``: whose slices the method saw; ``training_subjects``: how many it saw.
+CELL = ["method", "cohort", "protocol", "synthesizer", "training_subjects", "sequence", "class", "metric"]
 SCORE_COLUMNS = [*CELL, "subject", "value", "seed"]
 TABLE_COLUMNS = [*CELL, "mean", "std", "median", "ci_low", "ci_high", "n", "seed", "published", "p_value"]
-COMPARED = ["method", "protocol"]  # what may differ between a line and its reference line
-FAMILY = ["cohort", "metric", "class"]  # p-values of these are corrected together
+COMPARED = ["method", "protocol", "synthesizer"]  # what may differ between a line and its reference line
+FAMILY = ["cohort", "training_subjects", "metric", "class"]  # p-values of these are corrected together
 LEVEL = 0.95
 RESAMPLES = 2000  # of the bootstrap
 EXACT_UP_TO = 12  # subjects: 2^12 sign patterns are enumerated, beyond that they are sampled
@@ -96,7 +97,7 @@ def summarise(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
-    """One table line per method, cohort, protocol, sequence, class and metric.
+    """One table line per cell (see ``CELL``).
 
     Subjects are the unit: several seeds of one subject are averaged first.
 
@@ -159,7 +160,7 @@ def _by_subject(scores: pd.DataFrame) -> dict[tuple[str, ...], pd.Series]:
     """Values by subject, for each cell, cells in the order of their first appearance."""
     means = scores.groupby([*CELL, "subject"], sort=False)["value"].mean().reset_index()
     groups = means.groupby(CELL, sort=False)
-    return {tuple(map(str, cell)): rows.set_index("subject")["value"] for cell, rows in groups}  # type: ignore[call-overload]
+    return {tuple(cell): rows.set_index("subject")["value"] for cell, rows in groups}  # type: ignore[call-overload]
 
 
 def _seeds(scores: pd.DataFrame) -> pd.DataFrame:

@@ -22,6 +22,7 @@ METRIC_WORDS = {
     "psnr": "PSNR (dB)",
 }
 LESS_IS_BETTER = ("hd95", "missed", "invented")
+_NUDGE = 0.05  # of a step along the axis between lines, so that their intervals stand side by side
 
 
 def protocol_name(protocol: str, counts: Mapping[str, tuple[int, int]] | None) -> str:
@@ -69,7 +70,9 @@ def scores_by_protocol(
         axes[0].set_ylabel(f"{METRIC_WORDS.get(metric, metric)} per patient")
         if metric == "dice":
             axes[0].set_ylim(-0.03, 1.03)
-        handles = [_marker(style.SERIES[at], protocol_name(p, counts)) for at, p in enumerate(protocols)]
+        handles = [
+            _marker(style.SERIES[at % len(style.SERIES)], protocol_name(p, counts)) for at, p in enumerate(protocols)
+        ]
         handles.append(Line2D([], [], color=style.INK, linewidth=2, label="mean"))
         handles += [
             Line2D([], [], color=colour, linestyle="--", linewidth=1.2, label=f"floor: {floor}")
@@ -110,6 +113,43 @@ def differences_plot(differences: pd.DataFrame, *, metric: str = "dice", baselin
         better = "left" if metric in LESS_IS_BETTER else "right"
         words = METRIC_WORDS.get(metric, metric)
         axis.set_xlabel(f"difference of mean {words} to “{baseline}”, 95 % interval ({better} of the line: better)")
+        return style.to_png(figure)
+
+
+def low_data_curve(
+    table: pd.DataFrame, *, classes: Sequence[str], protocols: Sequence[str], metric: str = "dice"
+) -> bytes:
+    """The mean over test patients by the number of training subjects, one plot per class, a line per protocol; PNG.
+
+    Args:
+        table: rows with columns ``protocol, training_subjects, class, metric, mean, ci_low, ci_high``.
+        classes: lesion classes, one plot each.
+        protocols: protocols, the baseline first.
+        metric: the metric drawn.
+
+    Raises:
+        ValueError: no row of that metric and these protocols.
+    """
+    rows = table[table["metric"].eq(metric) & table["protocol"].isin(protocols)]
+    if rows.empty:
+        raise ValueError(f"no row of {metric} for protocols {list(protocols)}")
+    sizes = sorted(rows["training_subjects"].unique())
+    with style.look():
+        figure, axes = style.new_axes(len(classes), size=(min(10.0, 2.9 * len(classes) + 1.2), 3.8), sharey=True)
+        for axis, name in zip(axes, classes, strict=True):
+            for at, protocol in enumerate(protocols):
+                own = rows[(rows["class"] == name) & (rows["protocol"] == protocol)].sort_values("training_subjects")
+                places = np.array([sizes.index(size) for size in own["training_subjects"]])
+                places = places + (at - (len(protocols) - 1) / 2) * _NUDGE
+                colour = style.SERIES[at % len(style.SERIES)]
+                axis.vlines(places, own["ci_low"], own["ci_high"], color=colour, linewidth=1.0)
+                axis.plot(places, own["mean"], "o-", color=colour, markersize=5, linewidth=1.4, label=protocol)
+            axis.set_title(name)
+            axis.set_xticks(range(len(sizes)), [str(int(size)) for size in sizes])
+            axis.set_xlabel("training subjects")
+        axes[0].set_ylabel(METRIC_WORDS.get(metric, metric))
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
         return style.to_png(figure)
 
 
@@ -159,7 +199,14 @@ def _patients(axis: Axes, rows: pd.DataFrame, protocols: Sequence[str]) -> None:
         values = wide[protocol].dropna().to_numpy()
         if len(values) >= BOX_FROM:
             axis.boxplot(values, positions=[at], widths=0.5, showfliers=False, medianprops={"color": style.MUTED})
-        axis.scatter(np.full(len(values), at), values, s=26, color=style.SERIES[at], edgecolor="white", zorder=3)
+        axis.scatter(
+            np.full(len(values), at),
+            values,
+            s=26,
+            color=style.SERIES[at % len(style.SERIES)],
+            edgecolor="white",
+            zorder=3,
+        )
         if len(values):
             axis.hlines(values.mean(), at - 0.27, at + 0.27, color=style.INK, linewidth=2, zorder=4)
 

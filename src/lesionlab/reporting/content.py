@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -40,6 +41,21 @@ class Picture:
     caption: str = ""
 
 
+class Line(NamedTuple):
+    """A line of the small table: one way to train the segmenter.
+
+    Attributes:
+        subjects: training subjects.
+        protocol: what the segmenter saw, as ``augmentation`` and ``differences`` call it.
+        real, synthetic: training slices.
+    """
+
+    subjects: int
+    protocol: str
+    real: int
+    synthetic: int
+
+
 @dataclass(frozen=True)
 class ReportContent:
     """Everything the report shows; empty parts are left out.
@@ -53,9 +69,12 @@ class ReportContent:
         steps: what was done, in order.
         split: a row per split (subjects, slices, ...).
         lesion_classes: in the order of their codes.
-        protocol_counts: protocol -> (real, synthetic) training slices, the baseline first.
+        lines: the segmenters compared, the baseline first.
+        compared: the augmentation table, ``protocol`` being what ``lines`` call a segmenter.
         augmentation, synthesis, segmentation: tables with the fixed columns.
-        differences: as ``differences.differences`` makes them, each protocol against the baseline.
+        differences: as ``differences.differences`` makes them, each protocol against the baseline, and
+            ``training_subjects``.
+        leakage: a row per thing that learnt: what it is, and of how many subjects, none of them a test subject.
         cohort_pictures, result_pictures, synthesis_pictures, training_pictures, moments: pictures by section.
         floors: floor's method name -> what it is.
         truth: columns ``stage, subject, measure, value``; empty or None where there is no truth.
@@ -77,16 +96,18 @@ class ReportContent:
     synthesis: pd.DataFrame
     segmentation: pd.DataFrame
     lesion_classes: Sequence[str]
-    protocol_counts: Mapping[str, tuple[int, int]]
+    lines: Sequence[Line]
+    compared: pd.DataFrame
     facts: Mapping[str, str] = field(default_factory=dict)
     steps: Sequence[Step] = ()
     split: pd.DataFrame | None = None
     differences: pd.DataFrame | None = None
+    leakage: pd.DataFrame | None = None
     cohort_pictures: Sequence[Picture] = ()
     result_pictures: Sequence[Picture] = ()
     synthesis_pictures: Sequence[Picture] = ()
     training_pictures: Sequence[Picture] = ()
-    moments: Picture | None = None
+    moments: Sequence[Picture] = ()
     floors: Mapping[str, str] = field(default_factory=dict)
     truth: pd.DataFrame | None = None
     truth_notes: Mapping[str, str] = field(default_factory=dict)

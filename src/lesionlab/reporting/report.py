@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import yaml
 
@@ -41,6 +43,7 @@ def render_report(content: ReportContent) -> str:
                 for name, note in TABLE_NOTES.items()
             ],
             split=None if content.split is None else pages.cells(content.split),
+            leakage=None if content.leakage is None else pages.cells(content.leakage, ("subjects", "test")),
             floors=floor_rows(content),
             truth=None
             if content.truth is None or content.truth.empty
@@ -55,20 +58,20 @@ def render_report(content: ReportContent) -> str:
 
 
 def summary_table(content: ReportContent, metric: str = "dice") -> dict[str, list]:
-    """The augmentation in small: a row per protocol with its slices; a cell per class: mean, interval, published."""
-    rows = content.augmentation[content.augmentation["metric"] == metric]
-    protocols = list(dict.fromkeys([*content.protocol_counts, *rows["protocol"]]))
+    """The augmentation in small: a line per segmenter with its slices; a cell per class: mean, interval, published."""
+    rows = content.compared[content.compared["metric"] == metric]
     lines = []
-    for protocol in protocols:
-        own = rows[rows["protocol"] == protocol].drop_duplicates("class").set_index("class")
+    for line in content.lines:
+        mine = (rows["protocol"] == line.protocol) & (rows["training_subjects"] == line.subjects)
+        own = rows[mine].drop_duplicates("class").set_index("class")
         if own.empty:
             continue
-        real, synthetic = content.protocol_counts.get(protocol, (None, None))
         lines.append(
             {
-                "protocol": protocol,
-                "real": formats.whole(real),
-                "synthetic": formats.whole(synthetic),
+                "protocol": line.protocol,
+                "subjects": formats.whole(line.subjects),
+                "real": formats.whole(line.real),
+                "synthetic": formats.whole(line.synthetic),
                 "cells": [
                     _summary_cell(own.loc[name]) if name in own.index else None for name in content.lesion_classes
                 ],
@@ -105,7 +108,7 @@ def truth_summary(truth: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _summary_cell(row: pd.Series) -> dict[str, str]:
+def _summary_cell(row: Any) -> dict[str, str]:
     return {
         "mean": formats.number(row["mean"]),
         "std": formats.number(row["std"]),

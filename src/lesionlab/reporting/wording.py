@@ -119,8 +119,13 @@ def _worse(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _names(rows: pd.DataFrame) -> str:
     return ", ".join(
-        f"{row['class']} in {row['protocol']} ({formats.signed(row['difference'])})" for _, row in rows.iterrows()
+        f"{row['class']} in {row['protocol']}{_size(row)} ({formats.signed(row['difference'])})"
+        for _, row in rows.iterrows()
     )
+
+
+def _size(row: pd.Series) -> str:
+    return f" with {row['training_subjects']:.0f} training subjects" if "training_subjects" in row else ""
 
 
 def _patients(rows: pd.DataFrame) -> str:
@@ -135,6 +140,7 @@ def _comparison(row: pd.Series) -> dict[str, Any]:
         "method": row["method"],
         "class": row["class"],
         "protocol": row["protocol"],
+        "subjects": formats.whole(row.get("training_subjects")),
         "difference": formats.signed(row["difference"]),
         "interval": formats.interval(row["ci_low"], row["ci_high"], formats.signed),
         "p": formats.p_value(row["p_value"]),

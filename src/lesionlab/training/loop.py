@@ -36,6 +36,7 @@ PREVIEWED = 4  # slices in a preview
 DEVICE_SHARE = 0.5  # of the device's free memory that slices may take
 
 Validate = Callable[[Method, int], dict[str, float]]
+Augment = Callable[[Batch], Batch]
 
 
 def fit(
@@ -44,6 +45,7 @@ def fit(
     options: TrainingOptions,
     folder: str | Path,
     *,
+    augment: Augment | None = None,
     tracker: Tracker | None = None,
     validate: Validate | None = None,
     preview: Batch | None = None,
@@ -56,6 +58,7 @@ def fit(
         slices: the training slices.
         options: length, batch, numerics.
         folder: of this run alone; made where it is missing.
+        augment: changes every batch before the method sees it; draws from torch's generator alone, on the device.
         tracker: receives curves and pictures.
         validate: called with the method, at rest, and the step; returns scalars by name.
         preview: slices that pictures are made of; a few training slices by default.
@@ -69,7 +72,7 @@ def fit(
         FloatingPointError: a loss that is no longer finite.
     """
     with own_randomness(options.seed):
-        run = Run(method, slices, options, Path(folder), tracker or NoTracker(), validate, preview)
+        run = Run(method, slices, options, Path(folder), tracker or NoTracker(), validate, preview, augment)
         if resume and run.last.exists():
             run.restore()
         run.train()
@@ -88,7 +91,9 @@ class Run:
         tracker: Tracker,
         validate: Validate | None,
         preview: Batch | None,
+        augment: Augment | None = None,
     ) -> None:
+        self.augment = augment
         if options.threads:
             torch.set_num_threads(options.threads)
         self.method, self.options, self.tracker, self.validate = method, options, tracker, validate
@@ -141,6 +146,8 @@ class Run:
     def _take_step(self, indices: Any) -> None:
         start = time.perf_counter()
         batch = self._prepare(self.slices.take(indices))
+        if self.augment is not None:
+            batch = self._prepare(self.augment(batch))
         self.loading += time.perf_counter() - start
         for optimizer in self.optimizers.values():
             self.schedule.apply(optimizer, self.step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from lesionlab.data.artifact import is_current, seal, write_json
 from lesionlab.data.batches import Batch, Slices
 from lesionlab.methods.base import Method
 from lesionlab.training.checkpoint import load_method, save_method
-from lesionlab.training.loop import HISTORY, IMAGES, TRAINED, Validate, fit
+from lesionlab.training.loop import HISTORY, IMAGES, TRAINED, Augment, Validate, fit
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.tracker import Tracker
 
+SUBJECTS = "subjects.json"  # who was learnt from
 _STARTED = "started.json"  # tells which run an unfinished folder belongs to
 
 _log = logging.getLogger(__name__)
@@ -39,6 +40,11 @@ class TrainingRun:
         """The trained method, on the CPU, in evaluation mode."""
         return load_method(self.root / TRAINED)
 
+    def subjects(self) -> list[str]:
+        """Whose slices it was trained on, as was written down when it began."""
+        found: list[str] = json.loads((self.root / SUBJECTS).read_text(encoding="utf-8"))
+        return found
+
     def history(self) -> pd.DataFrame:
         """Its curves: columns ``step``, ``name``, ``value``."""
         return pd.read_csv(self.root / HISTORY)
@@ -52,23 +58,6 @@ class TrainingRun:
         return found
 
 
-@dataclass(frozen=True)
-class TrainingRuns:
-    """Several finished trainings side by side, a folder each.
-
-    Attributes:
-        root: the folder that holds them.
-    """
-
-    root: Path
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(path.parent.name for path in self.root.glob(f"*/{TRAINED}")))
-
-    def __getitem__(self, name: str) -> TrainingRun:
-        return TrainingRun(self.root / name)
-
-
 def train_once(
     method: Method,
     slices: Slices,
@@ -76,6 +65,8 @@ def train_once(
     folder: Path,
     key: str,
     *,
+    subjects: Iterable[str] = (),
+    augment: Augment | None = None,
     tracker: Tracker | None = None,
     validate: Validate | None = None,
     preview: Batch | None = None,
@@ -88,6 +79,8 @@ def train_once(
         options: length, batch, numerics.
         folder: of this run alone. What another run left there is removed.
         key: fingerprint of everything the run is made from.
+        subjects: whose slices they are, kept beside the run.
+        augment: see :func:`lesionlab.training.loop.fit`.
         tracker: receives curves and pictures.
         validate: see :func:`lesionlab.training.loop.fit`.
         preview: slices that pictures are made of.
@@ -96,7 +89,8 @@ def train_once(
         _log.info("%s: trained already, nothing changed", folder.name)
         return TrainingRun(folder)
     _make_room(folder, key)
-    fit(method, slices, options, folder, tracker=tracker, validate=validate, preview=preview)
+    write_json(folder / SUBJECTS, sorted(set(subjects)))
+    fit(method, slices, options, folder, augment=augment, tracker=tracker, validate=validate, preview=preview)
     if not (folder / TRAINED).is_file():  # the run was stopped after its last checkpoint, before its last file
         save_method(method, folder / TRAINED)
     seal(folder, key)

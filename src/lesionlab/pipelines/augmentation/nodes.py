@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 
 from lesionlab.data.artifact import is_current, read_receipt, writing
 from lesionlab.data.fingerprints import fingerprint_of
+from lesionlab.data.manipulation import ManipulationOptions
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import StudySlices
-from lesionlab.data.synthetic import PlannedSlice, synthetic_plan, synthetic_slices
+from lesionlab.data.synthetic import PlannedSlice, synthetic_count, synthetic_plan, synthetic_slices
 from lesionlab.datasets.folders import Folders
 from lesionlab.methods.base import Synthesizer
 from lesionlab.parameters import AugmentationOptions
 from lesionlab.pipelines.running import code_of
 from lesionlab.training.runs import TrainingRun
+from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 
 _BATCH = 16  # slices synthesized at once
 
@@ -24,25 +26,46 @@ _log = logging.getLogger(__name__)
 
 
 def synthesize(
-    slices: SliceStore, cgsamr: TrainingRun, folders: Folders, options: AugmentationOptions, seed: int
+    plan: TrialPlan,
+    slices: SliceStore,
+    synthesizers: Mapping[str, TrainingRun],
+    folders: Folders,
+    options: AugmentationOptions,
+) -> dict[str, SliceStore]:
+    """Of each synthesizer at least as many slices as the greediest arm asks for; the others take the first of them.
+
+    All synthesizers of one set of subjects and seed draw the same label maps.
+    """
+    return {
+        case.key: _draw(case, plan.ratio(case.key), slices, synthesizers[case.key], folders, options.manipulation)
+        for case in plan.synthesizers
+    }
+
+
+def _draw(
+    case: SynthesizerCase,
+    ratio: float,
+    slices: SliceStore,
+    trained: TrainingRun,
+    folders: Folders,
+    options: ManipulationOptions,
 ) -> SliceStore:
-    """As many synthetic slices as the largest protocol asks for; smaller ones take the first of them."""
-    root = folders.features("synthetic")
-    trained = read_receipt(cgsamr.root)
-    key = fingerprint_of(slices.fingerprint, trained, options, seed, code_of(synthetic_plan))
-    if is_current(root, key):
-        _log.info("synthetic slices: unchanged")
-        return SliceStore(root)
-    training = slices.table.iloc[slices.select(split="train")]
-    ratio = max(options.ratios.values())
-    plan = synthetic_plan(training, slices.labels(), slices.classes, options.manipulation, ratio, seed)
+    root = folders.features("synthetic") / case.key
+    own = slices.table.iloc[slices.select("train", subject=case.subjects)]
+    code = code_of(synthetic_plan)
+    key = fingerprint_of(slices.fingerprint, read_receipt(trained.root), case.subjects, options, case.seed, code)
+    # More of them begin with the same ones, so a trial that asks for fewer takes what another has drawn.
+    if is_current(root, key) and len(store := SliceStore(root)) >= synthetic_count(own, ratio):
+        _log.info("synthetic slices of %s: unchanged", case.key)
+        return store
+    planned = synthetic_plan(own, slices.labels(), slices.classes, options, ratio, case.seed)
     with writing(root, key) as aside:
-        SliceStore.write(aside, _made(slices, plan, cgsamr), slices.sequences, slices.classes)
+        SliceStore.write(aside, _made(slices, planned, trained), slices.sequences, slices.classes)
     return SliceStore(root)
 
 
-def _made(slices: SliceStore, plan: list[PlannedSlice], cgsamr: TrainingRun) -> Iterator[StudySlices]:
-    method = cgsamr.method()
+def _made(slices: SliceStore, plan: list[PlannedSlice], trained: TrainingRun) -> Iterator[StudySlices]:
+    method = trained.method()
     if not isinstance(method, Synthesizer):
         raise TypeError(f"{method.name} synthesizes no images")
     for start in range(0, len(plan), _BATCH):

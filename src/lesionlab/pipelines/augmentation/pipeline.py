@@ -1,4 +1,4 @@
-"""Trained synthesizer -> synthetic slices."""
+"""Trained synthesizers -> synthetic slices."""
 
 from kedro.pipeline import Pipeline, node, pipeline
 
@@ -6,18 +6,12 @@ from lesionlab.pipelines.augmentation import nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Manipulate the lesions of training slices, seeded and recorded, and synthesize images for them."""
+    """Manipulate the lesions of training subjects and draw the slices that go with them."""
     return pipeline(
         [
             node(
                 nodes.synthesize,
-                {
-                    "slices": "slices",
-                    "cgsamr": "cgsamr",
-                    "folders": "folders",
-                    "options": "params:augmentation",
-                    "seed": "params:seed",
-                },
+                ["plan", "slices", "synthesizers", "folders", "params:augmentation"],
                 "synthetic",
                 name="synthesize",
             ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,53 +10,90 @@ import torch
 
 from lesionlab.data.slice_store import SliceArrays, SliceStore
 from lesionlab.data.slices import IMAGE_BACKGROUND, NORMAL_BRAIN
-from lesionlab.data.synthetic import REAL
 from lesionlab.errors import InputError
 from lesionlab.methods.base import Synthesizer
 from lesionlab.metrics import segmentation, statistics, synthesis
-from lesionlab.parameters import CohortOptions, StatisticsOptions
+from lesionlab.parameters import CohortOptions, PublishedScore, StatisticsOptions
 from lesionlab.pipelines.training.nodes import segment
-from lesionlab.training.runs import TrainingRun, TrainingRuns
+from lesionlab.training.runs import TrainingRun
+from lesionlab.trials.options import TrialOptions
+from lesionlab.trials.plan import NO_SYNTHESIZER, SegmenterCase, TrialPlan
 
 PAIRED, FLOOR, ALL = "paired", "floor", "all"
 MEAN_IMAGE, ATLAS = "mean image", "atlas"
 NORMAL_FLOOR = "all normal"
 
 
-def score_synthesis(slices: SliceStore, cgsamr: TrainingRun, cohort: CohortOptions, seed: int) -> pd.DataFrame:
+def score_synthesis(
+    plan: TrialPlan, slices: SliceStore, synthesizers: Mapping[str, TrainingRun], cohort: CohortOptions
+) -> pd.DataFrame:
     """Synthesis of each test subject's own label maps against its real images, beside two floors."""
-    method = cgsamr.method()
-    if not isinstance(method, Synthesizer):
-        raise TypeError(f"{method.name} synthesizes no images")
-    mean = slices.images()[slices.select(split="train")].mean(axis=0)
+    methods = {case.key: synthesizer_of(synthesizers[case.key]) for case in plan.synthesizers}
+    means = {case.key: _mean_image(slices, case.subjects) for case in plan.synthesizers}
 
     def score(real: SliceArrays, _: pd.DataFrame, keys: Mapping[str, object]) -> Iterator[pd.DataFrame]:
-        labels = torch.from_numpy(real.labels).long()
-        made = {
-            (method.name, PAIRED): method.synthesize(labels, torch.from_numpy(real.atlas)).cpu().numpy(),
-            **_synthesis_floors(real, mean),
-        }
-        for (name, protocol), images in made.items():
-            own = {"method": name, "protocol": protocol, **keys}
-            yield synthesis.patient_scores(images, real.images, real.labels, slices.sequences, slices.classes, keys=own)
+        labels, prior = torch.from_numpy(real.labels).long(), torch.from_numpy(real.atlas)
+        floors: set[str] = set()
+        for case in plan.synthesizers:
+            own = {"synthesizer": NO_SYNTHESIZER, "training_subjects": len(case.subjects), "seed": case.seed, **keys}
+            made = {(case.name, PAIRED): methods[case.key].synthesize(labels, prior).cpu().numpy()}
+            if (set_key := case.key.partition("/")[2]) not in floors:  # the same whatever the synthesizer
+                made |= _synthesis_floors(real, means[case.key])
+                floors.add(set_key)
+            for (name, protocol), images in made.items():
+                yield synthesis.patient_scores(
+                    images,
+                    real.images,
+                    real.labels,
+                    slices.sequences,
+                    slices.classes,
+                    keys={"method": name, "protocol": protocol, **own},
+                )
 
-    return _by_subject(slices, score, {"cohort": cohort.name, "seed": seed})
+    return _by_subject(slices, score, {"cohort": cohort.name})
 
 
-def score_segmentation(slices: SliceStore, unets: TrainingRuns, cohort: CohortOptions, seed: int) -> pd.DataFrame:
-    """Each test subject segmented by the U-Net of every protocol, beside two floors."""
-    methods = {protocol: unets[protocol].method() for protocol in unets}
+def _mean_image(slices: SliceStore, subjects: Sequence[str]) -> np.ndarray:
+    mean: np.ndarray = slices.images()[slices.select("train", subject=subjects)].mean(axis=0)
+    return mean
+
+
+def synthesizer_of(run: TrainingRun) -> Synthesizer:
+    """The method a synthesizer's training has left; raises ``TypeError`` for one that makes no images."""
+    method = run.method()
+    if not isinstance(method, Synthesizer):
+        raise TypeError(f"{method.name} synthesizes no images")
+    return method
+
+
+def score_segmentation(
+    plan: TrialPlan, slices: SliceStore, segmenters: Mapping[str, TrainingRun], cohort: CohortOptions
+) -> pd.DataFrame:
+    """Each test subject segmented by every segmenter of the trial, beside two floors."""
+    methods = {case.key: segmenters[case.key].method() for case in plan.segmenters}
 
     def score(real: SliceArrays, rows: pd.DataFrame, keys: Mapping[str, object]) -> Iterator[pd.DataFrame]:
         images, first = torch.from_numpy(real.images), rows.iloc[0]
         spacing = (first["spacing_z"], first["spacing_y"], first["spacing_x"])
-        found = {("unet", protocol): segment(method, images).numpy() for protocol, method in methods.items()}
-        for (name, protocol), predicted in {**found, **_segmentation_floors(real.labels, slices.classes)}.items():
-            own = {"method": name, "protocol": protocol, "sequence": ALL, **keys}
-            planes = rows["plane"].tolist()
-            yield segmentation.patient_scores(predicted, real.labels, spacing, slices.classes, planes=planes, keys=own)
+        planes = rows["plane"].tolist()
+        found = [(_keys_of(case), segment(methods[case.key], images).numpy()) for case in plan.segmenters]
+        found += _segmentation_floors(real.labels, slices.classes, plan)
+        for own, predicted in found:
+            yield segmentation.patient_scores(
+                predicted, real.labels, spacing, slices.classes, planes=planes, keys={**own, "sequence": ALL, **keys}
+            )
 
-    return _by_subject(slices, score, {"cohort": cohort.name, "seed": seed})
+    return _by_subject(slices, score, {"cohort": cohort.name})
+
+
+def _keys_of(case: SegmenterCase) -> dict[str, object]:
+    return {
+        "method": "unet",
+        "protocol": case.arm_name,
+        "synthesizer": case.synthesizer_name,
+        "training_subjects": len(case.subjects),
+        "seed": case.seed,
+    }
 
 
 def _by_subject(
@@ -101,14 +138,25 @@ def _synthesis_floors(real: SliceArrays, mean: np.ndarray) -> dict[tuple[str, st
     return {name: np.where(outside, IMAGE_BACKGROUND, images) for name, images in floors.items()}
 
 
-def _segmentation_floors(labels: np.ndarray, classes: list[str]) -> dict[tuple[str, str], np.ndarray]:
-    """What needs no training: the whole brain as the last class, and no lesion at all."""
+def _segmentation_floors(
+    labels: np.ndarray, classes: list[str], plan: TrialPlan
+) -> list[tuple[dict[str, object], np.ndarray]]:
+    """What needs no training, once for each size of the training set: the brain as the last class, and no lesion."""
     brain = labels >= NORMAL_BRAIN
     last = segmentation.FIRST_LESION + len(classes) - 1
-    return {
-        (lesion_floor(classes), FLOOR): np.where(brain, last, 0).astype(labels.dtype),
-        (NORMAL_FLOOR, FLOOR): brain.astype(labels.dtype),
+    floors = {
+        lesion_floor(classes): np.where(brain, last, 0).astype(labels.dtype),
+        NORMAL_FLOOR: brain.astype(labels.dtype),
     }
+    seed = min(case.seed for case in plan.segmenters)
+    return [
+        (
+            {"method": name, "protocol": FLOOR, "synthesizer": NO_SYNTHESIZER, "training_subjects": size, "seed": seed},
+            found,
+        )
+        for size in sorted({len(case.subjects) for case in plan.segmenters})
+        for name, found in floors.items()
+    ]
 
 
 def lesion_floor(classes: list[str]) -> str:
@@ -119,13 +167,15 @@ def lesion_floor(classes: list[str]) -> str:
 def tabulate(
     synthesis_scores: pd.DataFrame,
     segmentation_scores: pd.DataFrame,
+    trial: TrialOptions,
     published: list[dict[str, object]],
     options: StatisticsOptions,
     seed: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The three tables: synthesis, segmentation on real slices alone, and augmentation."""
-    figures = pd.DataFrame(published).rename(columns={"value": "published"})
-    real_alone = segmentation_scores["protocol"].isin([REAL, FLOOR])
+    figures = pd.DataFrame([PublishedScore.model_validate(one).model_dump(by_alias=True) for one in published])
+    figures = figures.rename(columns={"value": "published"})
+    real_alone = segmentation_scores["protocol"].isin([trial.baseline, FLOOR])
     trained = segmentation_scores["protocol"] != FLOOR
 
     def table(scores: pd.DataFrame, reference: dict[str, str] | None = None) -> pd.DataFrame:
@@ -140,5 +190,5 @@ def tabulate(
     return (
         table(synthesis_scores, {"method": ATLAS, "protocol": FLOOR}),
         table(segmentation_scores[real_alone]),
-        table(segmentation_scores[trained], {"protocol": options.reference}),
+        table(segmentation_scores[trained], {"protocol": trial.baseline}),
     )

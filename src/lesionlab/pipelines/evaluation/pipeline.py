@@ -1,32 +1,46 @@
-"""Trained methods -> scores per subject -> tables."""
+"""Trained methods -> scores per subject -> tables; and the proof that no test subject was seen before."""
 
 from kedro.pipeline import Pipeline, node, pipeline
 
 from lesionlab.pipelines.evaluation import nodes, settings
+from lesionlab.pipelines.evaluation.leakage import check_leakage
 
 TABLES = ["synthesis_table", "segmentation_table", "augmentation_table"]
 
 
-def create_pipeline(**_: object) -> Pipeline:
+def create_pipeline(trial: str, **_: object) -> Pipeline:
     """Score the test subjects, beside the floors a method must beat, and summarise."""
     return pipeline(
         [
             node(
+                check_leakage,
+                ["plan", "cohort", "landmarks", "template", "slices", "synthesizers", "synthetic", "segmenters"],
+                "leakage",
+                name="check_leakage",
+            ),
+            node(
                 nodes.score_synthesis,
-                ["slices", "cgsamr", "params:cohort", "params:seed"],
+                ["plan", "slices", "synthesizers", "params:cohort"],
                 "synthesis_scores",
                 name="score_synthesis",
             ),
             node(
                 nodes.score_segmentation,
-                ["slices", "unets", "params:cohort", "params:seed"],
+                ["plan", "slices", "segmenters", "params:cohort"],
                 "segmentation_scores",
                 name="score_segmentation",
             ),
             node(settings.of_run, ["parameters"], "settings", name="note_settings"),
             node(
                 nodes.tabulate,
-                ["synthesis_scores", "segmentation_scores", "params:published", "params:statistics", "params:seed"],
+                [
+                    "synthesis_scores",
+                    "segmentation_scores",
+                    f"params:trials.{trial}",
+                    "params:published",
+                    "params:statistics",
+                    "params:seed",
+                ],
                 TABLES,
                 name="tabulate",
             ),

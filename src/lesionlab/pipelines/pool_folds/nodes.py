@@ -22,23 +22,24 @@ _SETTINGS, _SYNTHESIS, _SEGMENTATION = "settings.json", "synthesis_scores.parque
 _log = logging.getLogger(__name__)
 
 
-def gather(folders: Folders, studies: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Synthesis and segmentation scores of all folds.
+def gather(folders: Folders, studies: pd.DataFrame, trial: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Synthesis and segmentation scores of all folds of a trial.
 
     Raises:
         InputError: no fold has scores, or one is being run; folds were run with different settings; a subject was
             tested in two folds, or is none of the cohort's any more.
     """
-    outputs = {path.parts[-3]: path.parent for path in sorted(folders.workspace.glob(f"fold*/*/{_SEGMENTATION}"))}
+    found = sorted(folders.workspace.glob(f"fold*/*/{trial}/{_SEGMENTATION}"))
+    outputs = {path.parts[-4]: path.parent for path in found}
     if not outputs:
         raise InputError(
             "there are no folds to pool",
-            given=f"no {_SEGMENTATION} below {folders.workspace}/fold*",
+            given=f"no {_SEGMENTATION} of the trial {trial} below {folders.workspace}/fold*",
             allowed="at least one fold that was run to its end",
-            cure="run cgsamr_augment_eval with --params=splits.fold=0, 1, ... first (make folds does it)",
+            cure="run the trial's pipeline with --params=splits.fold=0, 1, ... first (make folds does it)",
         )
     for path in outputs.values():
-        hold(path.parent)
+        hold(path.parents[1])
     _check_settings(outputs)
     tested = {fold: pd.read_parquet(path / _SEGMENTATION)["subject"].unique() for fold, path in outputs.items()}
     _check_subjects(tested, set(studies["subject"]), folders.workspace)

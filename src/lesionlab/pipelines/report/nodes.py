@@ -12,15 +12,14 @@ import pandas as pd
 
 from lesionlab.data.fingerprints import cohort_fingerprint
 from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.synthetic import REAL
 from lesionlab.parameters import Parameters
-from lesionlab.pipelines.evaluation.nodes import FLOOR
 from lesionlab.pipelines.report import pictures, words
-from lesionlab.reporting.content import ReportContent
-from lesionlab.reporting.differences import differences
+from lesionlab.pipelines.report.results import Results
+from lesionlab.reporting.content import Picture, ReportContent
 from lesionlab.reporting.qc_page import QCSummary
 from lesionlab.reporting.report import render_report
-from lesionlab.training.runs import TrainingRun, TrainingRuns
+from lesionlab.training.runs import TrainingRun
+from lesionlab.trials.plan import TrialPlan
 
 _LIBRARIES = ("torch", "lightning", "antspyx", "SimpleITK", "deepbet", "nibabel", "pandas", "kedro", "mlflow")
 
@@ -31,10 +30,12 @@ def make_report(
     split_record: pd.DataFrame,
     qc_summary: dict[str, Any],
     truth: pd.DataFrame,
+    plan: TrialPlan,
     slices: SliceStore,
-    synthetic: SliceStore,
-    cgsamr: TrainingRun,
-    unets: TrainingRuns,
+    synthesizers: Mapping[str, TrainingRun],
+    synthetic: Mapping[str, SliceStore],
+    segmenters: Mapping[str, TrainingRun],
+    leakage: pd.DataFrame,
     segmentation_scores: pd.DataFrame,
     synthesis_table: pd.DataFrame,
     segmentation_table: pd.DataFrame,
@@ -43,35 +44,32 @@ def make_report(
 ) -> str:
     """The page as HTML."""
     options = Parameters.model_validate(parameters)
-    counts = protocol_counts(slices, options)
-    trained = segmentation_scores[segmentation_scores["protocol"] != FLOOR]
-    chosen = options.statistics
-    change = differences(
-        trained, augmentation_table, baseline=chosen.reference, seed=options.seed, resamples=chosen.resamples
-    )
-    facts = words.Facts(options, cohort, split_record, slices, synthetic, counts)
+    facts = words.Facts(options, plan, cohort, split_record, slices, synthetic)
+    results = Results(plan, segmentation_scores, augmentation_table, segmentation_table)
+    change = results.differences(options.seed, options.statistics.resamples)
+    shown = plan.shown()
     content = ReportContent(
-        title=f"CG-SAMR on {options.cohort.name}: what synthetic lesions did to segmentation",
+        title=words.title(facts),
         cohort=options.cohort.name,
-        method="CG-SAMR",
+        method=words.methods(facts),
         summary=words.summary(facts),
         augmentation=augmentation_table,
         synthesis=synthesis_table,
         segmentation=segmentation_table,
         lesion_classes=options.lesion_classes,
-        protocol_counts=counts,
+        lines=results.lines(facts.counts),
+        compared=results.table(),
         facts=words.figures(facts),
         steps=words.steps(facts),
         split=words.split_table(facts),
         differences=change,
+        leakage=leakage.drop(columns="names"),
         cohort_pictures=pictures.of_cohort(slices),
-        result_pictures=pictures.of_results(
-            trained, segmentation_table, change, counts, options.lesion_classes, chosen.reference
-        )
-        + pictures.of_segmentations(slices, unets),
-        synthesis_pictures=pictures.of_synthesis(slices, synthetic, cgsamr, synthesis_table),
-        training_pictures=pictures.of_training(cgsamr, unets),
-        moments=pictures.of_moments(slices, cgsamr),
+        result_pictures=pictures.of_results(results, change, facts.counts, options.lesion_classes)
+        + pictures.of_segmentations(shown, slices, segmenters),
+        synthesis_pictures=_of_synthesis(shown, slices, synthesizers, synthetic, synthesis_table),
+        training_pictures=pictures.of_training(shown, synthesizers, segmenters),
+        moments=[pictures.of_moments(case, slices, synthesizers[case.key]) for case in shown.synthesizers],
         floors=words.floors(options.lesion_classes),
         truth=truth,
         truth_notes=words.TRUTH_NOTES,
@@ -85,11 +83,17 @@ def make_report(
     return render_report(content)
 
 
-def protocol_counts(slices: SliceStore, options: Parameters) -> dict[str, tuple[int, int]]:
-    """Protocol -> real and synthetic training slices."""
-    real = len(slices.select(split="train"))
-    counts = options.augmentation.counts(real)
-    return {REAL: (real, 0), **{protocol: (real, made) for protocol, made in counts.items()}}
+def _of_synthesis(
+    shown: TrialPlan,
+    slices: SliceStore,
+    synthesizers: Mapping[str, TrainingRun],
+    synthetic: Mapping[str, SliceStore],
+    table: pd.DataFrame,
+) -> list[Picture]:
+    found = pictures.of_accuracy(slices, table) if len(table) else []
+    for case in shown.synthesizers:
+        found += pictures.of_synthesis(case, slices, synthetic[case.key], synthesizers[case.key])
+    return found
 
 
 def provenance(cohort: pd.DataFrame, options: Parameters) -> dict[str, str]:

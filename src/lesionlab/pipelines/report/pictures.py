@@ -11,11 +11,13 @@ import torch
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import FIRST_LESION
 from lesionlab.methods.samr import SAMR
-from lesionlab.pipelines.evaluation.nodes import FLOOR, test_subjects
+from lesionlab.pipelines.evaluation.nodes import test_subjects
+from lesionlab.pipelines.report.results import Results
 from lesionlab.pipelines.training.nodes import preview_of, preview_split, segment
 from lesionlab.reporting import charts, curves, panels
 from lesionlab.reporting.content import Picture
-from lesionlab.training.runs import TrainingRun, TrainingRuns
+from lesionlab.training.runs import TrainingRun
+from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 
 _SUBJECTS, _SLICES, _MADE = 6, 4, 6  # rows shown of the cohort, of test slices, of synthetic slices
 
@@ -34,33 +36,36 @@ def of_cohort(slices: SliceStore) -> list[Picture]:
 
 
 def of_results(
-    scores: pd.DataFrame,
-    segmentation_table: pd.DataFrame,
-    differences: pd.DataFrame,
-    counts: Mapping[str, tuple[int, int]],
-    classes: list[str],
-    baseline: str,
+    results: Results, differences: pd.DataFrame, counts: Mapping[str, tuple[int, int]], classes: list[str]
 ) -> list[Picture]:
-    """Every test subject's Dice by protocol, and the differences to the baseline protocol."""
-    floors = segmentation_table[(segmentation_table["protocol"] == FLOOR) & (segmentation_table["metric"] == "dice")]
-    lines = {str(name): dict(zip(rows["class"], rows["mean"], strict=True)) for name, rows in floors.groupby("method")}
-    protocols = [protocol for protocol in counts if protocol in set(scores["protocol"])]
-    drawn = charts.scores_by_protocol(scores, classes=classes, protocols=protocols, counts=counts, floors=lines)
-    found = [Picture(drawn, "Dice of every test subject", "A line joins one subject's scores; dashed: floors.")]
-    if (differences["metric"] == "dice").any():
-        change = charts.differences_plot(differences[differences["class"].isin(classes)], baseline=baseline)
-        found.append(Picture(change, f"Difference to “{baseline}”", "Mean over test subjects, 95 % interval."))
+    """Dice by training subjects, every test subject's Dice by arm, and the differences to the baseline."""
+    found, largest = [], results.sizes[-1]
+    if len(results.sizes) > 1:
+        curve = charts.low_data_curve(results.table(), classes=classes, protocols=results.arms)
+        found.append(Picture(curve, "Dice by training subjects", "Mean over test subjects, 95 % interval."))
+    by_name = {results.plan.label(case): counts[case.key] for case in results.plan.shown().segmenters}
+    drawn = charts.scores_by_protocol(
+        results.of_size(largest), classes=classes, protocols=results.arms, counts=by_name, floors=results.floors()
+    )
+    told = f"Trained on {largest} subjects. A line joins one subject's scores; dashed: floors."
+    found.append(Picture(drawn, "Dice of every test subject", told))
+    baseline = results.plan.options.baseline
+    for size, rows in differences[differences["class"].isin(classes)].groupby("training_subjects"):
+        if (rows["metric"] == "dice").any():
+            change = charts.differences_plot(rows, baseline=baseline)
+            told = f"Trained on {size} subjects. Mean over test subjects, 95 % interval."
+            found.append(Picture(change, f"Difference to “{baseline}”", told))
     return found
 
 
-def of_segmentations(slices: SliceStore, unets: TrainingRuns) -> list[Picture]:
-    """Test slices with the true label map and each protocol's, outlined."""
+def of_segmentations(plan: TrialPlan, slices: SliceStore, segmenters: Mapping[str, TrainingRun]) -> list[Picture]:
+    """Test slices with the true label map and what each segmenter found, outlined."""
     places = _shown_test_slices(slices)
     real = slices.batch(places)
     images = torch.from_numpy(real.images)
     found = {"truth": real.labels}
-    for protocol in unets:
-        found[protocol] = segment(unets[protocol].method(), images).numpy().astype(np.uint8)
+    for case in plan.segmenters:
+        found[plan.label(case)] = segment(segmenters[case.key].method(), images).numpy().astype(np.uint8)
     rows = [(name, at) for at in range(len(places)) for name in found]
     data = panels.montage(
         np.stack([real.images[at] for _, at in rows]),
@@ -70,31 +75,40 @@ def of_segmentations(slices: SliceStore, unets: TrainingRuns) -> list[Picture]:
         lesion_classes=slices.classes,
         label_column=True,
     )
-    return [Picture(data, "What the segmenters found", "Test slices: the true lesion, then each protocol's U-Net.")]
+    return [Picture(data, "What the segmenters found", "Test slices: the true lesion, then each segmenter's.")]
 
 
-def of_synthesis(slices: SliceStore, synthetic: SliceStore, cgsamr: TrainingRun, table: pd.DataFrame) -> list[Picture]:
-    """Test slices real, synthetic and with their confidence; new slices; accuracy against the floors."""
-    panel = panels.synthesis_panel(_panel_rows(slices, cgsamr), slices.sequences, slices.classes)
+def of_accuracy(slices: SliceStore, table: pd.DataFrame) -> list[Picture]:
+    """Pixel accuracy of every synthesizer and of the floors, at the largest set of training subjects."""
+    rows = table[table["training_subjects"] == table["training_subjects"].max()]
+    methods = list(dict.fromkeys(rows["method"]))
+    bars = charts.accuracy_bars(rows, methods=methods, sequences=slices.sequences, classes=slices.classes)
+    told = "Within 16 of 255 grey levels; mean over test subjects."
+    return [Picture(bars, "Pixel accuracy against the floors", told)]
+
+
+def of_synthesis(case: SynthesizerCase, slices: SliceStore, synthetic: SliceStore, run: TrainingRun) -> list[Picture]:
+    """Test slices real, synthetic and with their confidence; new slices for manipulated lesions."""
+    panel = panels.synthesis_panel(_panel_rows(slices, run), slices.sequences, slices.classes)
     places = np.linspace(0, len(synthetic) - 1, min(_MADE, len(synthetic))).astype(int)
     made = synthetic.batch(places)
     kinds = [f"{row.manipulation}, {row.subject}" for row in synthetic.table.iloc[places].itertuples()]
     new = panels.montage(
         made.images, kinds, synthetic.sequences, labels=made.labels, lesion_classes=synthetic.classes, label_column=True
     )
-    methods = list(dict.fromkeys(table["method"]))
-    bars = charts.accuracy_bars(table, methods=methods, sequences=slices.sequences, classes=slices.classes)
+    title = case.recipe.title
     return [
         Picture(
-            panel, "Test slices: label map, real, synthetic, doubt", "Doubt is 1 − confidence: bright where unsure."
+            panel,
+            f"{title}, test slices: label map, real, synthetic, doubt",
+            "Doubt is 1 − confidence, bright where unsure, of a method that knows it.",
         ),
-        Picture(bars, "Pixel accuracy against the floors", "Within 16 of 255 grey levels; mean over test subjects."),
-        Picture(new, "New slices for manipulated lesions", "What the segmenters were given beside the real slices."),
+        Picture(new, f"{title}, new slices for manipulated lesions", "What segmenters were given beside real slices."),
     ]
 
 
-def _panel_rows(slices: SliceStore, cgsamr: TrainingRun) -> list[panels.PanelRow]:
-    method = cgsamr.method()
+def _panel_rows(slices: SliceStore, run: TrainingRun) -> list[panels.PanelRow]:
+    method = run.method()
     assert isinstance(method, SAMR)
     places = _shown_test_slices(slices)
     real = slices.batch(places)
@@ -112,19 +126,24 @@ def _panel_rows(slices: SliceStore, cgsamr: TrainingRun) -> list[panels.PanelRow
     ]
 
 
-def of_training(cgsamr: TrainingRun, unets: TrainingRuns) -> list[Picture]:
+def of_training(
+    plan: TrialPlan, synthesizers: Mapping[str, TrainingRun], segmenters: Mapping[str, TrainingRun]
+) -> list[Picture]:
     """Curves of every training."""
-    found = [Picture(curves.training_curves(cgsamr.history()), "CG-SAMR's training", "Each loss by step.")]
-    for protocol in unets:
-        drawn = curves.training_curves(unets[protocol].history())
+    found = []
+    for one in plan.synthesizers:
+        drawn = curves.training_curves(synthesizers[one.key].history())
+        found.append(Picture(drawn, f"{one.recipe.title}'s training", "Each loss by step."))
+    for case in plan.segmenters:
+        drawn = curves.training_curves(segmenters[case.key].history())
         told = "Losses by step, and Dice of the validation slices where there are any."
-        found.append(Picture(drawn, f"U-Net's training, {protocol}", told))
+        found.append(Picture(drawn, f"U-Net's training, {plan.label(case)}", told))
     return found
 
 
-def of_moments(slices: SliceStore, cgsamr: TrainingRun) -> Picture:
-    """What CG-SAMR drew early, midway and at its end, for slices it was not trained on where there are such."""
-    moments, preview = cgsamr.moments(), preview_of(slices)
+def of_moments(case: SynthesizerCase, slices: SliceStore, run: TrainingRun) -> Picture:
+    """What a synthesizer drew early, midway and at its end, for slices it was not trained on where there are such."""
+    moments, preview = run.moments(), preview_of(slices)
     shown = {"validation": "Validation slices", "train": "Training slices (there is no validation subject)"}
     data = panels.moments_panel(
         {f"step {step}": pictures["synthetic"].astype(np.float32) for step, pictures in moments.items()},
@@ -135,7 +154,7 @@ def of_moments(slices: SliceStore, cgsamr: TrainingRun) -> Picture:
         slices.classes,
     )
     told = f"{shown[preview_split(slices)]}, early, midway and at the end of training."
-    return Picture(data, "CG-SAMR at three moments", told)
+    return Picture(data, f"{case.recipe.title} at three moments", told)
 
 
 def _shown_test_slices(slices: SliceStore) -> list[int]:

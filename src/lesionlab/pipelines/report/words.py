@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import pandas as pd
 
 from lesionlab.data.slice_store import SliceStore
-from lesionlab.methods.cgsamr import GuidedLossWeights
+from lesionlab.data.synthetic import synthetic_count
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.evaluation.nodes import ATLAS, MEAN_IMAGE, NORMAL_FLOOR, lesion_floor
 from lesionlab.reporting.content import Step
 from lesionlab.training.options import TrainingOptions
+from lesionlab.trials.plan import Recipe, TrialPlan
 
 MM3_PER_ML = 1000.0
+_MANY = 3  # synthesizers, from which on a title counts them
 TRUTH_NOTES: Mapping[str, str] = {
     "tre": "target registration error over the brain: where the found transform sends a point, against its true place",
     "log_field_correlation": "correlation of the logarithms of found and true bias field inside the brain",
@@ -48,11 +50,25 @@ class Facts(NamedTuple):
     """What the sentences are made of."""
 
     options: Parameters
+    plan: TrialPlan
     cohort: pd.DataFrame
     split: pd.DataFrame
     slices: SliceStore
-    synthetic: SliceStore
-    counts: Mapping[str, tuple[int, int]]
+    synthetic: Mapping[str, SliceStore]
+
+    @property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Real and synthetic training slices of every segmenter."""
+        found = {}
+        for case in self.plan.segmenters:
+            real = self.slices.table.iloc[self.slices.select("train", subject=case.subjects)]
+            found[case.key] = (len(real) * case.arm.real, synthetic_count(real, case.arm.synthetic))
+        return found
+
+    @property
+    def drawn(self) -> int:
+        """Synthetic slices of all synthesizers together."""
+        return sum(len(store) for store in self.synthetic.values())
 
     @property
     def subjects(self) -> pd.Series:
@@ -60,21 +76,41 @@ class Facts(NamedTuple):
         return self.slices.table.groupby("split")["subject"].nunique()
 
 
+def methods(facts: Facts) -> str:
+    """The synthesizers' names."""
+    return " and ".join(facts.plan.titles().values()) or "no synthesizer"
+
+
+def title(facts: Facts) -> str:
+    """The page's title."""
+    compared = methods(facts) if len(facts.plan.titles()) < _MANY else f"{len(facts.plan.titles())} synthesizers"
+    return f"{compared} on {facts.options.cohort.name}: what synthetic lesions did to segmentation"
+
+
 def summary(facts: Facts) -> str:
     """The question and how it was answered, in one paragraph."""
-    number = facts.subjects
+    number, several = facts.subjects, len(facts.plan.titles()) > 1
+    sizes = sorted({len(case.subjects) for case in facts.plan.segmenters})
+    seeds = len({case.seed for case in facts.plan.segmenters})
+    learnt = f"{_listed(facts.plan.titles().values())} {'each ' if several else ''}learnt to draw"
+    repeated = f" Everything was trained {seeds} times, from other weights." if seeds > 1 else ""
     return (
-        f"Does a segmenter get better when synthetic lesions are added to its training slices? CG-SAMR learnt to draw "
-        f"{len(facts.options.sequences)} MR sequences from label maps and an atlas, on the slices of {number['train']} "
-        "subjects. It then drew new slices for manipulated lesions of those same subjects. A U-Net was trained with "
-        f"and without them, {_for_how_long(facts)}, and tested on {_subjects(number['test'])} it had never seen."
+        f"Does a segmenter get better when synthetic lesions are added to its training slices? {learnt} "
+        f"{len(facts.options.sequences)} MR sequences from label maps and an atlas, on the slices of "
+        f"{_listed(map(str, sizes))} subjects. {'They' if several else 'It'} then drew new slices for manipulated "
+        f"lesions of those same subjects. A U-Net was trained with and without them, {_for_how_long(facts)}, and tested on "
+        f"{_subjects(number['test'])} it had never seen.{repeated}"
     )
 
 
+def _listed(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def _for_how_long(facts: Facts) -> str:
-    if facts.options.unet_training.unit == "steps":
-        return "for equal numbers of steps"
-    return "for equal numbers of epochs, so that more slices mean more steps"
+    longer = [facts.plan.label(case) for case in facts.plan.segmenters if case.arm.equal == "epochs"]
+    return f"for equal numbers of steps{f' (but for {_listed(dict.fromkeys(longer))})' if longer else ''}"
 
 
 def _subjects(count: int) -> str:
@@ -89,7 +125,7 @@ def figures(facts: Facts) -> dict[str, str]:
         "training / validation / test": " / ".join(str(number.get(s, 0)) for s in ("train", "validation", "test")),
         "sequences": ", ".join(facts.options.sequences),
         "real training slices": str(len(facts.slices.select(split="train"))),
-        "synthetic slices": str(len(facts.synthetic)),
+        "synthetic slices": str(facts.drawn),
     }
 
 
@@ -189,24 +225,20 @@ def _share_in_slices(facts: Facts) -> str:
 
 
 def _learning(facts: Facts) -> list[Step]:
-    options = facts.options
-    kinds = facts.synthetic.table["manipulation"].value_counts()
-    done = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    options, tables = facts.options, [store.table for store in facts.synthetic.values()]
+    steps = [_synthesizer(recipe) for recipe in {case.name: case.recipe for case in facts.plan.synthesizers}.values()]
+    if tables:
+        kinds = pd.concat(tables)["manipulation"].value_counts()
+        done = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        told = f"Lesions of training slices were manipulated ({done}) and drawn by {methods(facts)}."
+        steps.append(Step("Synthetic slices", told, f"{facts.drawn} slices"))
+    arms = _listed(dict.fromkeys(case.arm_name for case in facts.plan.segmenters))
     return [
-        Step(
-            "CG-SAMR",
-            "A generator learnt to draw all sequences from label map and atlas, against six discriminators, "
-            f"with {_terms(options.cgsamr.weights)}.",
-            _length(options.cgsamr_training),
-        ),
-        Step(
-            "Synthetic slices",
-            f"Lesions of training slices were manipulated ({done}) and drawn by CG-SAMR.",
-            f"{len(facts.synthetic)} slices",
-        ),
+        *steps,
         Step(
             "U-Net",
-            f"One segmenter per protocol ({', '.join(facts.counts)}), {_for_how_long(facts)}, all from the same start.",
+            f"{len(facts.plan.segmenters)} segmenters ({arms}), {_for_how_long(facts)}, those of one seed from "
+            "the same start.",
             _length(options.unet_training),
         ),
         Step(
@@ -218,7 +250,15 @@ def _learning(facts: Facts) -> list[Step]:
     ]
 
 
-def _terms(weights: GuidedLossWeights) -> str:
+def _synthesizer(recipe: Recipe) -> Step:
+    weights = recipe.options["weights"]
+    against = "six discriminators" if recipe.options["discriminator"]["label_wise"] else "two discriminators"
+    given = "label map and atlas" if recipe.options["generator"]["atlas"] else "label map alone"
+    told = f"A generator learnt to draw all sequences from {given}, against {against}, with {_terms(weights)}."
+    return Step(recipe.title, told, _length(recipe.training))
+
+
+def _terms(weights: Mapping[str, float]) -> str:
     """The generator's terms beside the adversarial one."""
     names = {
         "feature_matching": "feature matching",
@@ -226,7 +266,7 @@ def _terms(weights: GuidedLossWeights) -> str:
         "confidence": "confidence guidance",
         "reconstruction": "a reconstruction term that the paper has not",
     }
-    return ", ".join(words for name, words in names.items() if getattr(weights, name)) or "no other term"
+    return ", ".join(words for name, words in names.items() if weights.get(name)) or "no other term"
 
 
 def _length(training: TrainingOptions) -> str:

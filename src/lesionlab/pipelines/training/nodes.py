@@ -1,116 +1,154 @@
-"""The trainings as nodes."""
+"""The trainings of a trial as nodes."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Container
-from pathlib import Path
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
-from lesionlab.data.artifact import is_current, seal
 from lesionlab.data.batches import Batch, Slices, concatenate
+from lesionlab.data.conventional import augment
 from lesionlab.data.fingerprints import fingerprint_of
 from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.synthetic import REAL
+from lesionlab.data.synthetic import synthetic_count
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
 from lesionlab.methods.base import Method, Task
-from lesionlab.methods.cgsamr import CGSAMR, CGSAMROptions
-from lesionlab.methods.registry import make_method
+from lesionlab.methods.registry import entry, make_method
 from lesionlab.methods.unet import UNetOptions, UNetSegmenter
 from lesionlab.metrics.segmentation import dice
-from lesionlab.parameters import AugmentationOptions
+from lesionlab.parameters import AugmentationOptions, Parameters
 from lesionlab.pipelines.running import code_of
 from lesionlab.pipelines.tracking import MlflowTracker
 from lesionlab.training.loop import fit
 from lesionlab.training.options import TrainingOptions
-from lesionlab.training.runs import TrainingRun, TrainingRuns, train_once
+from lesionlab.training.runs import TrainingRun, train_once
+from lesionlab.trials import leakage
+from lesionlab.trials.plan import SegmenterCase, SynthesizerCase, TrialPlan, plan_trial
 
 _PREVIEWED = 4  # validation slices shown while training
 
+_log = logging.getLogger(__name__)
 
-def train_cgsamr(
-    slices: SliceStore, folders: Folders, options: CGSAMROptions, training: TrainingOptions, seed: int
-) -> TrainingRun:
-    """CG-SAMR on all slices of the training subjects.
 
-    Raises:
-        InputError: none of these slices holds a lesion.
-    """
-    if not len(slices.select("train", "pathological")):
-        raise InputError(
-            "no training slice holds a lesion",
-            given=f"{len(slices.select('train'))} training slices, all healthy",
-            allowed="at least one with a lesion, for CG-SAMR to learn from",
-            cure="give the layout a `lesion` entry, look at the masks, or change splits.seed",
-        )
-    training = seeded(training, seed)
-    key = fingerprint_of(slices.fingerprint, options, training.decisive(), seed, code_of(CGSAMR, fit))
+def make_plan(slices: SliceStore, parameters: dict[str, Any], name: str) -> TrialPlan:
+    """Every training of the trial of this name."""
+    chosen = Parameters.model_validate(parameters)
+    plan = plan_trial(name, chosen.trials[name], chosen.arms, chosen.recipes(), slices.table, chosen.seed)
+    _log.info("%s: %d synthesizers and %d segmenters", name, len(plan.synthesizers), len(plan.segmenters))
+    return plan
+
+
+def train_synthesizers(plan: TrialPlan, slices: SliceStore, folders: Folders) -> dict[str, TrainingRun]:
+    """Each synthesizer on all slices of its own subjects."""
+    return {case.key: _train_synthesizer(case, slices, folders) for case in plan.synthesizers}
+
+
+def _train_synthesizer(case: SynthesizerCase, slices: SliceStore, folders: Folders) -> TrainingRun:
+    places = slices.select("train", subject=case.subjects)
+    _require_lesions(case, slices)
+    training = seeded(case.recipe.training, case.seed)
+    method = make_method(case.recipe.method, case.recipe.options, task_of(slices), case.seed)
+    code = code_of(entry(case.recipe.method).method, fit)
+    key = fingerprint_of(slices.fingerprint, case.subjects, case.recipe.options, training.decisive(), case.seed, code)
     return train_once(
-        make_method("cgsamr", options, task_of(slices), seed),
-        in_memory(slices, slices.select(split="train")),
+        method,
+        in_memory(slices, places),
         training,
-        folders.model("cgsamr"),
+        folders.model("synthesizers") / case.key,
         key,
-        tracker=MlflowTracker("cgsamr"),
+        subjects=learnt_from(slices, places, slices, case.key),
+        tracker=MlflowTracker(f"synthesizers/{case.key}"),
         preview=preview_of(slices),
     )
 
 
-def train_unets(
+def _require_lesions(case: SynthesizerCase, slices: SliceStore) -> None:
+    if not len(slices.select("train", "pathological", case.subjects)):
+        raise InputError(
+            "no training slice holds a lesion",
+            given=f"{len(slices.select('train', subject=case.subjects))} training slices, all healthy",
+            allowed=f"at least one with a lesion, for {case.recipe.title} to learn from",
+            cure="give the layout a `lesion` entry, look at the masks, or change splits.seed",
+        )
+
+
+def train_segmenters(
+    plan: TrialPlan,
     slices: SliceStore,
-    synthetic: SliceStore,
+    synthetic: Mapping[str, SliceStore],
     folders: Folders,
     options: UNetOptions,
     training: TrainingOptions,
     augmentation: AugmentationOptions,
-    seed: int,
-) -> TrainingRuns:
-    """One U-Net per protocol: real slices alone, and with synthetic ones beside them.
+) -> dict[str, TrainingRun]:
+    """One U-Net per arm, synthesizer, set of subjects and seed.
 
-    All train for the same number of steps (or epochs, as configured), start from the same weights and have the same
-    validation slices.
+    All of one seed start from the same weights and have the same validation slices.
     """
-    training = seeded(training, seed)
-    real = in_memory(slices, slices.select(split="train"))
-    made = in_memory(synthetic, None)
-    root = folders.model("unet")
-    keys = {}
-    for protocol, count in {REAL: 0, **augmentation.counts(len(real))}.items():
-        extra = made.first(count)
-        keys[protocol] = fingerprint_of(
-            slices.fingerprint,
-            synthetic.fingerprint if count else "",
-            count,
-            options,
-            training.decisive(),
-            seed,
-            code_of(UNetSegmenter, fit),
-        )
-        train_once(
-            make_method("unet", options, task_of(slices), seed),
-            concatenate([real, extra]) if count else real,
-            training,
-            root / protocol,
-            keys[protocol],
-            tracker=MlflowTracker(f"unet/{protocol}"),
-            validate=validation_dice(slices),
-            preview=preview_of(slices),
-        )
-    _leave_only(root, keys)
-    key = fingerprint_of(keys)
-    if not is_current(root, key):
-        seal(root, key)
-    return TrainingRuns(root)
+    work = partial(_train_segmenter, slices=slices, folders=folders, options=options, augmentation=augmentation)
+    return {
+        case.key: work(case, synthetic[case.synthesizer] if case.synthesizer else None, training=training)
+        for case in plan.segmenters
+    }
 
 
-def _leave_only(root: Path, protocols: Container[str]) -> None:
-    """Take away the segmenters of protocols that are configured no longer: they would be scored with the others."""
-    for folder in root.iterdir():
-        if folder.is_dir() and folder.name not in protocols:
-            shutil.rmtree(folder)
+def _train_segmenter(
+    case: SegmenterCase,
+    synthetic: SliceStore | None,
+    *,
+    slices: SliceStore,
+    folders: Folders,
+    options: UNetOptions,
+    training: TrainingOptions,
+    augmentation: AugmentationOptions,
+) -> TrainingRun:
+    places = slices.select("train", subject=case.subjects)
+    parts = [(slices, places)] if case.arm.real else []
+    if synthetic is not None:
+        parts.append((synthetic, np.arange(synthetic_count(slices.table.iloc[places], case.arm.synthetic))))
+    subjects = set().union(*(learnt_from(store, chosen, slices, case.key) for store, chosen in parts))
+    training = lengthened(seeded(training, case.seed), case, sum(len(chosen) for _, chosen in parts) / len(places))
+    conventional = augmentation.conventional if case.arm.conventional else None
+    key = fingerprint_of(
+        slices.fingerprint,
+        synthetic.fingerprint if synthetic is not None else "",
+        case.model_dump(mode="json", exclude={"arm_name", "synthesizer"}),
+        conventional,
+        options,
+        training.decisive(),
+        code_of(UNetSegmenter, fit, augment),
+    )
+    return train_once(
+        make_method("unet", options, task_of(slices), case.seed),
+        concatenate([in_memory(store, chosen) for store, chosen in parts]),
+        training,
+        folders.model("segmenters") / case.key,
+        key,
+        subjects=subjects,
+        augment=partial(augment, options=conventional) if conventional is not None else None,
+        tracker=MlflowTracker(f"segmenters/{case.key}"),
+        validate=validation_dice(slices),
+        preview=preview_of(slices),
+    )
+
+
+def lengthened(training: TrainingOptions, case: SegmenterCase, times: float) -> TrainingOptions:
+    """As many steps as on real slices alone, or, where the arm asks for equal epochs, as many more as slices."""
+    wanted, counted = case.arm.equal, training.unit
+    factor = times if (wanted, counted) == ("epochs", "steps") else 1.0
+    factor = 1 / times if (wanted, counted) == ("steps", "epochs") else factor
+    changed = {name: round(getattr(training, name) * factor) for name in ("constant", "decay")}
+    return training.model_copy(update=changed)
+
+
+def learnt_from(store: SliceStore, places: np.ndarray, slices: SliceStore, what: str) -> set[str]:
+    """Everyone who had a part in slices, real or synthetic, after a check that all of them are for training."""
+    return leakage.require(leakage.subjects_of(store.table.iloc[places]), leakage.splits_of(slices.table), what)
 
 
 def seeded(training: TrainingOptions, seed: int) -> TrainingOptions:

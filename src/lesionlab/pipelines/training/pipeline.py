@@ -1,41 +1,32 @@
-"""Slices -> trained synthesizer; slices and synthetic slices -> trained segmenters."""
+"""Slices -> plan -> trained synthesizers; slices and synthetic slices -> trained segmenters."""
+
+from functools import partial, update_wrapper
 
 from kedro.pipeline import Pipeline, node, pipeline
 
 from lesionlab.pipelines.training import nodes
 
 
-def create_pipeline(**_: object) -> Pipeline:
-    """CG-SAMR on the training subjects, and one U-Net for each protocol, all with equal numbers of steps."""
+def create_pipeline(trial: str, **_: object) -> Pipeline:
+    """Everything a trial trains, from the slices."""
+    make_plan = update_wrapper(partial(nodes.make_plan, name=trial), nodes.make_plan)
     return pipeline(
         [
+            node(make_plan, ["slices", "parameters"], "plan", name="make_plan"),
+            node(nodes.train_synthesizers, ["plan", "slices", "folders"], "synthesizers", name="train_synthesizers"),
             node(
-                nodes.train_cgsamr,
+                nodes.train_segmenters,
                 {
-                    "slices": "slices",
-                    "folders": "folders",
-                    "options": "params:cgsamr",
-                    "training": "params:cgsamr_training",
-                    "seed": "params:seed",
-                },
-                "cgsamr",
-                name="train_cgsamr",
-                tags=["cgsamr"],
-            ),
-            node(
-                nodes.train_unets,
-                {
+                    "plan": "plan",
                     "slices": "slices",
                     "synthetic": "synthetic",
                     "folders": "folders",
                     "options": "params:unet",
                     "training": "params:unet_training",
                     "augmentation": "params:augmentation",
-                    "seed": "params:seed",
                 },
-                "unets",
-                name="train_unets",
-                tags=["unet"],
+                "segmenters",
+                name="train_segmenters",
             ),
         ],
         tags=["training"],

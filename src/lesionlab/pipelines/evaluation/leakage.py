@@ -1,0 +1,58 @@
+"""Who was seen by what: read from what the stages and trainings have written down, not from what was planned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from lesionlab.data.slice_store import SliceStore
+from lesionlab.data.subject_store import SubjectStore
+from lesionlab.imaging.landmarks import read_landmark_set
+from lesionlab.pipelines.preprocess.jobs import LANDMARKS, STANDARD, TEMPLATE
+from lesionlab.training.runs import TrainingRun
+from lesionlab.trials import leakage
+from lesionlab.trials.plan import TrialPlan
+
+
+def check_leakage(
+    plan: TrialPlan,
+    cohort: pd.DataFrame,
+    landmarks: SubjectStore,
+    template: SubjectStore,
+    slices: SliceStore,
+    synthesizers: Mapping[str, TrainingRun],
+    synthetic: Mapping[str, SliceStore],
+    segmenters: Mapping[str, TrainingRun],
+) -> pd.DataFrame:
+    """Everything that learnt and everything that chose, each with its subjects.
+
+    Raises:
+        InputError: any of them has seen a test subject, or has learnt from one that is for validation.
+    """
+    splits = leakage.splits_of(cohort)
+    leakage.require(slices.table["subject"], leakage.splits_of(slices.table), "the slices", tuple(set(splits.values())))
+    people = dict(cohort[["study", "subject"]].drop_duplicates().itertuples(index=False, name=None))
+    learnt: dict[str, Iterable[str]] = {
+        "intensity landmarks": _people(_studies_of_landmarks(landmarks), people),
+        "atlas": _people(_studies_of_template(template), people),
+    }
+    learnt |= {f"synthesizer {key}": run.subjects() for key, run in synthesizers.items()}
+    learnt |= {f"synthetic slices {key}": leakage.subjects_of(store.table) for key, store in synthetic.items()}
+    learnt |= {f"segmenter {key}": run.subjects() for key, run in segmenters.items()}
+    return leakage.audit(learnt, {}, splits)
+
+
+def _people(studies: Iterable[str], people: Mapping[str, str]) -> set[str]:
+    """The subjects of studies. Studies of another cohort, whose landmarks or atlas were given, are nobody's here."""
+    return {people[study] for study in studies if study in people}
+
+
+def _studies_of_landmarks(landmarks: SubjectStore) -> Iterable[str]:
+    path = landmarks.root / STANDARD / LANDMARKS
+    return read_landmark_set(path).studies if path.is_file() else ()
+
+
+def _studies_of_template(template: SubjectStore) -> Iterable[str]:
+    studies: Iterable[str] = template.record(TEMPLATE).get("studies", ())
+    return studies

@@ -1,0 +1,96 @@
+"""That nothing which learns has seen a test subject: who was seen is read from what was used, in each run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from lesionlab.data.names import listed
+from lesionlab.errors import InputError
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+#: What may be seen where: everything learns from training subjects; what is chosen is chosen on validation subjects.
+LEARNS, CHOOSES = (TRAIN,), (VALIDATION,)
+
+
+def subjects_of(rows: pd.DataFrame) -> set[str]:
+    """Everyone who had a part in slices, rows of a slice store's table.
+
+    Of a synthetic slice that is the subject whose brain it shows, and the one whose lesion it was given, both as the
+    slice's own record has them.
+    """
+    seen = set(rows["subject"].astype(str))
+    for record in rows.loc[rows["source"] == "synthetic", "record"].map(json.loads):
+        seen |= {str(record[role]["subject"]) for role in ("target", "donor") if record.get(role)}
+    return seen
+
+
+def splits_of(table: pd.DataFrame) -> dict[str, str]:
+    """Subject to split, of a cohort or of slices.
+
+    Raises:
+        InputError: a subject is in two splits.
+    """
+    pairs = table[["subject", "split"]].drop_duplicates()
+    torn = pairs.loc[pairs["subject"].duplicated(), "subject"]
+    if len(torn):
+        raise InputError(
+            "subjects are in more than one split",
+            given=listed(torn),
+            allowed="every subject in one of train, validation and test",
+            cure="cut the slices anew after the split was made",
+        )
+    return dict(zip(pairs["subject"].astype(str), pairs["split"].astype(str), strict=True))
+
+
+def require(seen: Iterable[str], splits: Mapping[str, str], place: str, allowed: tuple[str, ...] = LEARNS) -> set[str]:
+    """The subjects seen, after a check that all of them are of the splits that may be seen there.
+
+    Args:
+        seen: subjects.
+        splits: subject to split.
+        place: what has seen them, for the error.
+        allowed: splits that may be seen there.
+
+    Raises:
+        InputError: a subject of another split, or of none.
+    """
+    seen = set(seen)
+    wrong = sorted(subject for subject in seen if splits.get(subject) not in allowed)
+    if wrong:
+        raise InputError(
+            f"leakage: {place} has seen subjects that it must not see",
+            given=listed(f"{subject} ({splits.get(subject, 'of no split')})" for subject in wrong),
+            allowed=f"{' and '.join(allowed)} subjects alone",
+            cure="remove what was made under another split, or give the landmarks and the atlas of other people",
+        )
+    return seen
+
+
+def audit(
+    learnt: Mapping[str, Iterable[str]], chose: Mapping[str, Iterable[str]], splits: Mapping[str, str]
+) -> pd.DataFrame:
+    """Check everything that learns or chooses, and write down whom it has seen.
+
+    Args:
+        learnt: what learnt to the subjects it learnt from.
+        chose: what was chosen to the subjects it was chosen on.
+        splits: subject to split.
+
+    Returns:
+        A row each: ``place``, ``purpose`` (learns, chooses), ``subjects`` (their number), ``test`` (how many of these
+        are test subjects: 0, or this would have raised), ``names``.
+
+    Raises:
+        InputError: see :func:`require`.
+    """
+    rows = []
+    for purpose, places, allowed in (("learns", learnt, LEARNS), ("chooses", chose, CHOOSES)):
+        for place, seen in places.items():
+            names = sorted(require(seen, splits, place, allowed))
+            tested = sum(splits[name] == TEST for name in names)
+            rows.append((place, purpose, len(names), tested, " ".join(names)))
+    return pd.DataFrame(rows, columns=["place", "purpose", "subjects", "test", "names"])
