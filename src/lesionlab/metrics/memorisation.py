@@ -54,7 +54,8 @@ def nearest(queries: Pictures, training: Pictures, region: Region = "image", chu
 
     Returns:
         One row per query, in order. For each scope of `SCOPES` the columns ``<scope>_distance`` and ``<scope>_place``
-        (row of `training`), NaN and -1 where the scope is empty or neither slice has a lesion.
+        (row of `training`), NaN and -1 where the scope is empty or neither slice has a lesion. The slice that a
+        swapped lesion was taken from is among the other subjects', and near in the lesion by its outline alone.
     """
     found = {scope: (np.full(len(queries.images), np.inf), np.full(len(queries.images), -1)) for scope in SCOPES}
     for columns in chunks(len(training.images), chunk):
