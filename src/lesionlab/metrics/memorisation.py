@@ -58,10 +58,11 @@ def nearest(queries: Pictures, training: Pictures, region: Region = "image", chu
         swapped lesion was taken from is among the other subjects', and near in the lesion by its outline alone.
     """
     found = {scope: (np.full(len(queries.images), np.inf), np.full(len(queries.images), -1)) for scope in SCOPES}
+    pixels = None if region == "image" else _lesion_pixels(queries, training)
     for columns in chunks(len(training.images), chunk):
-        theirs = _prepare(training, columns, region)
+        theirs = _prepare(training, columns, pixels)
         for rows in chunks(len(queries.images), chunk):
-            distances = _distances(_prepare(queries, rows, region), theirs)
+            distances = _distances(_prepare(queries, rows, pixels), theirs)
             for scope, allowed in _scopes(queries.table.iloc[rows], training.table.iloc[columns]).items():
                 _keep_nearest(np.where(allowed, distances, np.inf), rows, columns.start, *found[scope])
     table = {}
@@ -178,55 +179,65 @@ def _wins(own: np.ndarray, other: np.ndarray) -> float:
 
 
 class _Prepared(NamedTuple):
-    """A chunk of slices, flat and counted from black, ``P`` pixels and ``C`` sequences.
+    """A chunk of slices, counted from black: ``P`` pixels of ``C`` sequences.
 
     Attributes:
-        values: ``(n, C P)`` float32.
+        values: ``(n, C, P)`` float32.
         inside: ``(n, P)`` float32, 1 in the lesion; None where the whole picture counts.
     """
 
     values: np.ndarray
     inside: np.ndarray | None
-    channels: int
+
+    def flat(self) -> np.ndarray:
+        """``(n, C P)``."""
+        return self.values.reshape(len(self.values), self.values.shape[1] * self.values.shape[2])
 
 
-def _prepare(pictures: Pictures, rows: slice, region: Region) -> _Prepared:
-    images = np.asarray(pictures.images[rows], np.float32) - np.float32(BLACK)
-    inside = None
-    if region == "lesion":
-        inside = (np.asarray(pictures.labels[rows]) >= FIRST_LESION).reshape(len(images), -1).astype(np.float32)
-    return _Prepared(images.reshape(len(images), -1), inside, images.shape[1])
+def _lesion_pixels(*sets: Pictures) -> np.ndarray:
+    """Flat places of the pixels where any slice has a lesion; no other one can lie in a union."""
+    anywhere = [
+        (pictures.labels[rows] >= FIRST_LESION).any(axis=0)
+        for pictures in sets
+        for rows in chunks(len(pictures.labels))
+    ]
+    return np.flatnonzero(np.any(anywhere, axis=0))
+
+
+def _prepare(pictures: Pictures, rows: slice, pixels: np.ndarray | None) -> _Prepared:
+    """The chunk's slices, whole or at these pixels."""
+    images = np.asarray(pictures.images[rows], np.float32)
+    values = images.reshape(*images.shape[:2], -1) - np.float32(BLACK)
+    if pixels is None:
+        return _Prepared(values, None)
+    inside = np.asarray(pictures.labels[rows]).reshape(len(values), -1)[:, pixels] >= FIRST_LESION
+    return _Prepared(values[:, :, pixels], inside.astype(np.float32))
 
 
 def _distances(one: _Prepared, other: _Prepared) -> np.ndarray:
     """Mean squared differences of all pairs ``(n, m)``; inf where both lesions are empty."""
     if one.inside is None or other.inside is None:
-        squares = (one.values**2).sum(axis=1)[:, None] + (other.values**2).sum(axis=1)[None]
-        return np.maximum(squares - 2 * one.values @ other.values.T, 0) / one.values.shape[1]
+        a, b = one.flat(), other.flat()
+        squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None]
+        return np.maximum(squares - 2 * a @ b.T, 0) / a.shape[1]
+    all_own, all_its = np.ones_like(one.inside), np.ones_like(other.inside)
     # Over the union: over one's lesion, plus over the other's, minus over what they share.
-    squared = _within(one, other, one.inside, None) + _within(one, other, None, other.inside)
+    squared = _within(one, other, one.inside, all_its) + _within(one, other, all_own, other.inside)
     squared -= _within(one, other, one.inside, other.inside)
-    shared = one.inside @ other.inside.T
-    pixels = one.inside.sum(axis=1)[:, None] + other.inside.sum(axis=1)[None] - shared
-    empty = np.full(squared.shape, np.inf)
-    return np.divide(np.maximum(squared, 0), pixels * one.channels, out=empty, where=pixels > 0)
+    pixels = one.inside.sum(axis=1)[:, None] + other.inside.sum(axis=1)[None] - one.inside @ other.inside.T
+    nowhere = np.full(squared.shape, np.inf)
+    return np.divide(np.maximum(squared, 0), pixels * one.values.shape[1], out=nowhere, where=pixels > 0)
 
 
-def _within(one: _Prepared, other: _Prepared, own_mask: np.ndarray | None, other_mask: np.ndarray | None) -> np.ndarray:
-    """Summed squared differences ``(n, m)`` where all given masks hold: ``a^2 m + b^2 m - 2 a b m`` as products."""
-    own = np.ones((len(one.values), one.values.shape[1] // one.channels), np.float32) if own_mask is None else own_mask
-    its = np.ones((len(other.values), own.shape[1]), np.float32) if other_mask is None else other_mask
-    a, b = _masked(one.values, own, one.channels), _masked(other.values, its, other.channels)
-    return _energy(a, one.channels) @ its.T + own @ _energy(b, other.channels).T - 2 * a @ b.T
+def _within(one: _Prepared, other: _Prepared, own: np.ndarray, its: np.ndarray) -> np.ndarray:
+    """Summed squared differences ``(n, m)`` where both masks hold: ``a^2 m + b^2 m - 2 a b m`` as products."""
+    a, b = _Prepared(one.values * own[:, None], own), _Prepared(other.values * its[:, None], its)
+    return _energy(a) @ its.T + own @ _energy(b).T - 2 * a.flat() @ b.flat().T
 
 
-def _masked(values: np.ndarray, mask: np.ndarray, channels: int) -> np.ndarray:
-    return (values.reshape(len(values), channels, -1) * mask[:, None]).reshape(len(values), -1)
-
-
-def _energy(values: np.ndarray, channels: int) -> np.ndarray:
+def _energy(prepared: _Prepared) -> np.ndarray:
     """Squares summed over sequences ``(n, P)``."""
-    return (values.reshape(len(values), channels, -1) ** 2).sum(axis=1)
+    return (prepared.values**2).sum(axis=1)
 
 
 def _scopes(queries: pd.DataFrame, training: pd.DataFrame) -> dict[str, np.ndarray]:
