@@ -71,7 +71,7 @@ def _pool(maps: Tensor, where: Tensor | None) -> Tensor:
     """Mean of ``(N, F, h, w)`` over the picture, or weighted by ``(N, H, W)`` shrunk to its size."""
     if where is None:
         return maps.mean(dim=(2, 3))
-    weights = functional.adaptive_avg_pool2d(where.float().unsqueeze(1), maps.shape[-2:])
+    weights = functional.adaptive_avg_pool2d(where.float().unsqueeze(1), (maps.shape[2], maps.shape[3]))
     total = weights.sum(dim=(2, 3))
     if bool((total <= 0).any()):
         raise ValueError("features cannot be pooled where the weights of a slice are all 0; leave such slices out")
