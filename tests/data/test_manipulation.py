@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import ndimage
 
-from lesionlab.data.lesion_geometry import midline_twice, mirror, signed_distance, transplant
+from lesionlab.data.lesion_geometry import centred_in, midline_twice, mirror, signed_distance, transplant
 from lesionlab.data.manipulation import Donor, ManipulationOptions, clip, manipulate, order_of
 
 CLASSES = ["edema", "cavity", "tumor"]
 EDEMA, CAVITY, TUMOR = 2, 3, 4
-KINDS = ["mirror", "enlarge", "shrink", "swap"]
+EVERY_KIND = {"mirror": 1.0, "enlarge": 1.0, "shrink": 1.0, "swap": 1.0, "mixture": 1.0}
 
 
 def disc(shape, centre, radius):
@@ -47,11 +47,16 @@ heads = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+def test_the_default_kinds_are_those_of_the_papers_figures():
+    assert set(ManipulationOptions().kinds) == {"mirror", "enlarge", "shrink", "swap"}
+
+
+@settings(max_examples=100, deadline=None)
 @given(heads, heads, st.integers(0, 2**32 - 1))
 def test_every_result_is_a_valid_map_of_the_same_brain(target, other, seed):
     donors = [Donor(other, "b", "b", 3)] if (other > 1).any() else []
-    result, record = manipulate(target, donors, np.random.default_rng(seed), CLASSES, ManipulationOptions())
+    options = ManipulationOptions(kinds=EVERY_KIND)
+    result, record = manipulate(target, donors, np.random.default_rng(seed), CLASSES, options)
     assert result.dtype == np.uint8
     assert result.shape == target.shape
     assert set(np.unique(result)) <= {0, 1, EDEMA, CAVITY, TUMOR}
@@ -70,13 +75,85 @@ def test_every_result_is_a_valid_map_of_the_same_brain(target, other, seed):
         assert abs(area(result, TUMOR) / area(target, TUMOR) / factor - 1) <= record["tolerance"]
 
 
+DETAILS = {
+    "original": set(),
+    "mirror": {"midline_column"},
+    "enlarge": {"factor", "achieved", "tolerance", "zoom"},
+    "shrink": {"factor", "achieved", "tolerance", "zoom"},
+    "swap": set(),
+    "mixture": {"core", "core_cut"},
+}
+ALWAYS = {"kind", "donor", "clipped", "area_before", "area_after", "tries", "refused"}
+
+
+@settings(max_examples=100, deadline=None)
+@given(heads, heads, st.integers(0, 2**32 - 1))
+def test_the_record_says_all_that_was_done(target, other, seed):
+    donors = [Donor(other, "b", "b_2", 3)] if (other > 1).any() else []
+    options = ManipulationOptions(kinds=EVERY_KIND)
+    _, record = manipulate(target, donors, np.random.default_rng(seed), CLASSES, options)
+    assert set(record) == ALWAYS | DETAILS[record["kind"]]
+    from_another = record["kind"] in ("swap", "mixture")
+    assert record["donor"] == ({"subject": "b", "study": "b_2", "plane": 3} if from_another else None)
+    assert record["tries"] == len(record["refused"]) + (record["kind"] != "original")
+    assert record["tries"] <= options.max_tries
+
+
+@settings(max_examples=100, deadline=None)
+@given(heads, heads, st.integers(0, 2**32 - 1))
+def test_volumes_stay_within_the_bounds_of_their_kind(target, other, seed):
+    donors = [Donor(other, "b", "b", 3)] if (other > 1).any() else []
+    options = ManipulationOptions(kinds=EVERY_KIND)
+    result, record = manipulate(target, donors, np.random.default_rng(seed), CLASSES, options)
+    kept, most = np.count_nonzero(result > 1), 1 / (1 - options.max_clipped_fraction)
+    assert kept + record["clipped"] <= kept * most + 1e-9
+    if record["kind"] == "mirror":  # every class loses what is clipped, and nothing grows
+        before, after = record["area_before"], record["area_after"]
+        assert all(after[name] <= before[name] for name in CLASSES)
+        assert sum(before.values()) - sum(after.values()) == record["clipped"]
+    if record["kind"] in ("enlarge", "shrink"):  # the ring keeps its area, but for what the brain has no room for
+        assert area(result, EDEMA) <= area(target, EDEMA)
+        grown = record["kind"] == "enlarge"
+        assert (area(result, TUMOR) > area(target, TUMOR)) == grown
+    if record["kind"] == "mixture":
+        assert kept == np.count_nonzero(target > 1)
+        assert area(result, TUMOR) + area(result, CAVITY) == record["core"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(st.integers(24, 40), st.integers(20, 28)), st.integers(9, 12), st.integers(4, 6), st.integers(0, 99))
+def test_nested_lesions_stay_nested(place, edema, tumor, seed):
+    target = head(lesion=place, radii=(edema, tumor, 0))
+    donors = [Donor(head(lesion=(36, 34), radii=(8, 3, 0)), "b", "b", 3)]  # a core unlike any target's
+    for kind in EVERY_KIND:
+        result, record = manipulate(target, donors, np.random.default_rng(seed), CLASSES, only(kind))
+        assert record["kind"] == kind
+        core = result == TUMOR
+        around = ndimage.binary_dilation(core) & ~core
+        # A core within a closed ring stays within it: its neighbours are ring, or outside the brain.
+        assert set(np.unique(result[around])) <= {EDEMA, 0}, kind
+
+
+@settings(max_examples=40, deadline=None)
+@given(heads, heads, st.integers(0, 2**32 - 1))
+def test_a_mixture_has_the_outline_of_its_own_lesion_and_the_core_of_the_donors(target, other, seed):
+    donors = [Donor(other, "b", "b", 3)] if (other > 1).any() else []
+    result, record = manipulate(target, donors, np.random.default_rng(seed), CLASSES, only("mixture"))
+    if record["kind"] == "mixture":
+        np.testing.assert_array_equal(result > 1, target > 1)
+        assert 0 < record["core"] <= np.count_nonzero(result > 1)
+        # The donor's brain may be smaller, so that its core grows in fitting; classes it lacks do not appear.
+        assert {code for code in (CAVITY, TUMOR) if (result == code).any()} <= set(np.unique(other))
+
+
 @settings(max_examples=20, deadline=None)
 @given(heads, st.integers(0, 2**32 - 1))
 def test_the_seed_fixes_the_result_and_the_input_stays(target, seed):
     donors = [Donor(head((40, 40)), "b", "b", 3)]
     before = target.copy()
+    options = ManipulationOptions(kinds=EVERY_KIND)
     (one, first), (other, second) = (
-        manipulate(target, donors, np.random.default_rng(seed), CLASSES, ManipulationOptions()) for _ in range(2)
+        manipulate(target, donors, np.random.default_rng(seed), CLASSES, options) for _ in range(2)
     )
     np.testing.assert_array_equal(one, other)
     assert first == second
@@ -170,6 +247,59 @@ def test_swap_takes_the_donors_lesion_to_the_same_place_of_the_target_brain():
     expected[4:6, 3:5] = TUMOR
     assert result.tolist() == expected.tolist()
     assert record["donor"] == {"subject": "b", "study": "b_2", "plane": 9}
+
+
+def test_mixture_by_hand():
+    # Both fill their picture, so that fitting changes nothing. The donor's core is two tumor pixels over a cavity one.
+    donor = np.ones((7, 7), np.uint8)
+    donor[0:4, 4:7] = EDEMA
+    donor[1, 5] = TUMOR
+    donor[2, 5] = CAVITY
+    donor[3, 5] = TUMOR
+    target = np.ones((7, 7), np.uint8)
+    target[2:7, 0:5] = EDEMA  # its deepest pixel is (4, 2)
+    target[5, 1:4] = CAVITY
+    result, record = manipulate(
+        target, [Donor(donor, "b", "b_1", 4)], np.random.default_rng(0), CLASSES, only("mixture")
+    )
+    expected = np.ones((7, 7), np.uint8)
+    expected[2:7, 0:5] = EDEMA
+    # All three pixels of the core are equally deep, the first of them comes to lie on (4, 2).
+    expected[4:7, 2] = [TUMOR, CAVITY, TUMOR]
+    assert result.tolist() == expected.tolist()
+    assert (record["core"], record["core_cut"], record["clipped"]) == (3, 0, 0)
+    assert record["donor"] == {"subject": "b", "study": "b_1", "plane": 4}
+
+
+def test_a_core_too_large_for_the_outline_is_refused():
+    target, donor = head(radii=(5, 0, 0)), head(radii=(12, 10, 0))
+    result, record = manipulate(target, [Donor(donor, "b", "b", 0)], np.random.default_rng(0), CLASSES, only("mixture"))
+    assert record["kind"] == "original"
+    np.testing.assert_array_equal(result, target)
+    assert len(record["refused"]) == 8 and "of the donor's core outside the lesion" in record["refused"][0]
+    _, record = manipulate(
+        target, [Donor(head(radii=(9, 0, 0)), "b", "b", 0)], np.random.default_rng(0), CLASSES, only("mixture")
+    )
+    assert "the donor has no core" in record["refused"][0]
+
+
+def test_one_class_alone_has_no_ring_to_mix():
+    labels = np.where(head(radii=(9, 0, 0)) == EDEMA, 2, head(radii=(0, 0, 0))).astype(np.uint8)
+    _, record = manipulate(labels, [Donor(labels, "b", "b", 0)], np.random.default_rng(0), ["lesion"], only("mixture"))
+    assert (record["kind"], record["tries"]) == ("original", 0)
+
+
+def test_a_core_is_centred_where_the_outline_is_deepest():
+    core = np.zeros((6, 6), np.uint8)
+    core[0, 0:3] = [4, 3, 4]  # all as deep as each other: the first is the anchor
+    outline = np.zeros((6, 6), bool)
+    outline[3:6, 1:4] = True
+    moved = centred_in(core, outline)
+    assert moved[4].tolist() == [0, 0, 4, 3, 4, 0] and moved.sum() == 11
+    outline[:] = False
+    outline[5, 5] = True
+    assert centred_in(core, outline)[5].tolist() == [0, 0, 0, 0, 0, 4]  # the rest leaves the picture
+    assert not centred_in(core, np.zeros((6, 6), bool)).any()
 
 
 def test_transplant_onto_the_same_brain_changes_nothing():

@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from lesionlab.data.manipulation import ManipulationOptions
+from lesionlab.data.manipulation import Donor, ManipulationOptions, manipulate
 from lesionlab.data.slice_rules import SliceRules
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import study_slices
@@ -80,6 +82,36 @@ def test_donors_are_other_training_subjects(store):
     assert all(p.record["donor"]["plane"] in (2, 3, 4) for p in swaps)
 
 
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_each_slice_can_be_made_again_from_its_record(store, seed):
+    options = ManipulationOptions(kinds={"mirror": 1.0, "enlarge": 1.0, "shrink": 1.0, "swap": 1.0, "mixture": 1.0})
+    labels, table = store.labels(), training(store)
+    sick = table[table["domain"] == "pathological"]
+    for planned in plan_of(store, seed=seed, options=options):
+        record = json.loads(json.dumps(planned.record))
+        target = record["target"]
+        row = table.set_index("index").loc[target["index"]]
+        assert planned.target == target["index"]
+        assert [row[name] for name in ("subject", "study", "plane")] == [
+            target[name] for name in ("subject", "study", "plane")
+        ]  # fmt: skip
+        if record["donor"]:
+            assert record["donor"]["subject"] != target["subject"]
+            assert len(sick.query("study == @record['donor']['study'] and plane == @record['donor']['plane']")) == 1
+        others = sick[sick["subject"] != target["subject"]]
+        donors = [Donor(labels[r.index_], r.subject, r.study, r.plane) for r in _rows(others)]
+        rng = np.random.default_rng([record["seed"], record["number"]])
+        again, _ = manipulate(labels[target["index"]], donors, rng, CLASSES, options)
+        np.testing.assert_array_equal(again, planned.labels)
+        for code, name in enumerate(CLASSES, start=2):
+            assert record["area_after"][name] == np.count_nonzero(planned.labels == code)
+
+
+def _rows(table):
+    return table.rename(columns={"index": "index_"}).itertuples()
+
+
 def test_the_seed_fixes_the_plan(store):
     def records(seed):
         return [planned.record for planned in plan_of(store, seed=seed)]
@@ -110,9 +142,9 @@ def test_no_lesion_in_training_is_an_input_error(store):
 def test_synthetic_slices_enter_a_store_beside_real_ones(store, tmp_path):
     plan = plan_of(store, 0.5)
     targets = [planned.target for planned in plan]
-    given = store.batch(targets)
-    images = np.full_like(given.images, 0.3)
-    slices = synthetic_slices(store.table, plan, images, given.atlas, given.tissues, CLASSES)
+    real = store.batch(targets)
+    images = np.full_like(real.images, 0.3)
+    slices = synthetic_slices(store.table, plan, images, real.atlas, real.tissues, CLASSES)
     written = SliceStore.write(tmp_path / "synthetic", [slices], ["T1w"], CLASSES)
     table = written.table
     assert set(table["source"]) == {"synthetic"}

@@ -1,88 +1,12 @@
-"""Statistics against hand calculation and scipy."""
+"""Tables of scores against hand calculation."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import stats
 
-from lesionlab.metrics.statistics import TABLE_COLUMNS, bootstrap_ci, holm, paired_p_value, summarise
-
-values = st.lists(st.floats(-10, 10).map(lambda x: round(x, 3)), min_size=2, max_size=8)
-
-
-def test_bootstrap_of_equal_values_is_that_value():
-    assert bootstrap_ci(np.full(5, 0.7), seed=0) == pytest.approx((0.7, 0.7))
-    assert all(np.isnan(bootstrap_ci(np.array([0.7]), seed=0)))
-
-
-def test_bootstrap_agrees_with_normal_theory_and_scipy():
-    sample = np.random.default_rng(0).normal(3, 2, 200)
-    low, high = bootstrap_ci(sample, seed=1, resamples=4000)
-    half = 1.96 * sample.std() / np.sqrt(200)
-    assert (low, high) == pytest.approx((sample.mean() - half, sample.mean() + half), abs=0.05)
-    theirs = stats.bootstrap((sample,), np.mean, method="percentile", rng=2).confidence_interval
-    assert (low, high) == pytest.approx(tuple(theirs), abs=0.05)
-
-
-def test_bootstrap_is_seeded():
-    sample = np.arange(9.0)
-    assert bootstrap_ci(sample, 1) == bootstrap_ci(sample, 1)
-    assert bootstrap_ci(sample, 1, resamples=50) != bootstrap_ci(sample, 2, resamples=50)
-
-
-def test_p_value_of_three_subjects_by_hand():
-    # Differences 1, 2, 3: of 8 sign patterns only +++ and --- reach |6|: 2/8. Differences 1, 2, -3 sum to 0: all do.
-    assert paired_p_value(np.array([1.0, 2, 3]), np.zeros(3)) == 2 / 8
-    assert paired_p_value(np.array([1.0, 2, -3]), np.zeros(3)) == 1.0
-    # Differences 1, 2, -1 sum to 2; the patterns' sums are +-(4, 2, 2, 0): 6 of 8 reach 2.
-    assert paired_p_value(np.array([1.0, 2, -1]), np.zeros(3)) == 6 / 8
-
-
-@given(values)
-def test_exact_p_value_agrees_with_scipy(differences):
-    ours = paired_p_value(np.array(differences), np.zeros(len(differences)))
-    theirs = stats.permutation_test(
-        (np.array(differences), np.zeros(len(differences))),
-        lambda a, b: abs(np.mean(a - b)),
-        permutation_type="samples",
-        alternative="greater",
-        n_resamples=np.inf,
-    )
-    assert ours == pytest.approx(theirs.pvalue)
-
-
-def test_sampled_p_value_is_near_the_exact_one():
-    rng = np.random.default_rng(0)
-    difference = rng.normal(0.4, 1, 16)
-    signs = 1 - 2 * ((np.arange(2**16)[:, None] >> np.arange(16)) & 1)
-    exact = np.mean(np.abs(signs @ difference) >= abs(difference.sum()) - 1e-9)
-    assert paired_p_value(difference, np.zeros(16), seed=3) == pytest.approx(exact, abs=0.01)
-
-
-def test_p_value_without_pairs():
-    assert np.isnan(paired_p_value(np.array([1.0]), np.array([2.0])))
-    assert paired_p_value(np.ones(5), np.ones(5)) == 1.0
-    with pytest.raises(ValueError, match="one length"):
-        paired_p_value(np.ones(3), np.ones(2))
-
-
-def test_holm_by_hand():
-    # Sorted 0.01, 0.02, 0.04 times 3, 2, 1 gives 0.03, 0.04, 0.04; with a fourth of 0.9 times 4, 3, 2, 1.
-    assert holm(np.array([0.04, 0.01, 0.02])) == pytest.approx([0.04, 0.03, 0.04])
-    assert holm(np.array([0.02, 0.9, 0.01, 0.04])) == pytest.approx([0.06, 0.9, 0.04, 0.08])
-    # The corrected values never fall: 0.03 * 2 = 0.06, then 0.035 * 1 is raised to 0.06.
-    assert holm(np.array([0.03, 0.035])) == pytest.approx([0.06, 0.06])
-    np.testing.assert_allclose(holm(np.array([0.5, np.nan, 0.6])), [1.0, np.nan, 1.0])
-    assert len(holm(np.array([]))) == 0
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
-def test_holm_lies_between_raw_and_bonferroni(p):
-    corrected = holm(np.array(p))
-    assert (corrected >= np.array(p) - 1e-15).all()
-    assert (corrected <= np.minimum(1, len(p) * np.array(p)) + 1e-15).all()
+from lesionlab.metrics import statistics
+from lesionlab.metrics.inference import bootstrap_ci
+from lesionlab.metrics.statistics import DIFFERENCE_COLUMNS, TABLE_COLUMNS, differences, summarise
 
 
 def scores(protocol, by_subject, name="tumor", method="CG-SAMR", seed=0, metric="dice"):
@@ -145,6 +69,17 @@ def test_p_values_pair_subjects_and_are_corrected_over_the_family():
     assert p[:, :, "real"].isna().all()
 
 
+def test_the_effect_size_has_the_sign_of_the_change():
+    worse = {"a": 0.0, "b": 0.3, "c": 0.3}  # differences -0.1, +0.1, -0.3: ranks 1.5, 1.5, 3
+    table = summarise(
+        pd.concat([scores("real", REAL), scores("real+25%", MORE), scores("real+50%", worse)]),
+        reference={"protocol": "real"},
+    ).set_index("protocol")["rank_biserial"]
+    assert table["real+25%"] == 1.0
+    assert table["real+50%"] == pytest.approx((1.5 - 1.5 - 3) / 6)
+    assert np.isnan(table["real"])
+
+
 def test_the_reference_may_belong_to_one_other_method():
     table = summarise(
         pd.concat([scores("real", REAL, method="U-Net"), scores("real+25%", MORE, method="CG-SAMR")]),
@@ -182,6 +117,81 @@ def test_seeds_of_a_subject_are_averaged():
     assert table["median"][0] == pytest.approx(0.3)
 
 
+def test_the_spread_over_seeds_stands_apart_from_that_over_subjects():
+    one, other = {"a": 0.1, "b": 0.5}, {"a": 0.3, "b": 0.9}
+    row = summarise(pd.concat([scores("real", one, seed=1), scores("real", other, seed=2)])).iloc[0]
+    # Means over subjects: 0.3 and 0.6; means over seeds: 0.2 and 0.7.
+    assert row["seed_std"] == pytest.approx(0.3 / np.sqrt(2))
+    assert row["std"] == pytest.approx(0.5 / np.sqrt(2))
+    assert np.isnan(summarise(scores("real", one)).iloc[0]["seed_std"])
+
+
+def test_a_subject_without_all_seeds_does_not_pass_for_chance_in_training():
+    # Every value belongs to its subject alone, so the seeds do not differ: the mean of a alone is 0.1 for both.
+    table = summarise(pd.concat([scores("real", {"a": 0.1, "b": 0.9}, seed=1), scores("real", {"a": 0.1}, seed=2)]))
+    assert table["seed_std"].item() == 0
+    assert table["n"].item() == 2
+    disjoint = pd.concat([scores("real", {"b": 0.9}, seed=1), scores("real", {"a": 0.1}, seed=2)])
+    assert np.isnan(summarise(disjoint)["seed_std"].item())
+
+
+def test_more_seeds_are_no_more_subjects():
+    once = summarise(pd.concat([scores("real", REAL), scores("+", MORE)]), reference={"protocol": "real"})
+    many = [scores(p, v, seed=s) for s in range(5) for p, v in (("real", REAL), ("+", MORE))]
+    often = summarise(pd.concat(many), reference={"protocol": "real"})
+    for column in ("mean", "std", "ci_low", "ci_high", "n", "p_value", "rank_biserial"):
+        assert often[column].tolist() == pytest.approx(once[column].tolist(), nan_ok=True)
+
+
+def test_differences_to_the_baseline_by_hand():
+    found = differences(
+        pd.concat(
+            [
+                scores("real", REAL),
+                scores("real+25%", {"c": 0.9, "z": 0.0, "b": 0.4, "a": 0.2}),  # +0.3, no partner, +0.2, +0.1
+                scores("real+50%", REAL),
+                scores("real", REAL, "edema"),
+            ]
+        ),
+        {"protocol": "real"},
+        seed=3,
+    )
+    assert list(found.columns) == DIFFERENCE_COLUMNS
+    gain, none = found.to_dict("records")
+    assert (gain["protocol"], gain["class"], gain["reference"]) == ("real+25%", "tumor", "CG-SAMR, real")
+    assert gain["difference"] == pytest.approx(0.2)
+    assert (gain["ci_low"], gain["ci_high"]) == pytest.approx(bootstrap_ci(np.array([0.3, 0.2, 0.1]), 3))
+    assert (gain["p_raw"], gain["p_value"]) == (pytest.approx(2 / 8), pytest.approx(4 / 8))
+    assert (gain["rank_biserial"], gain["cohens_dz"], gain["n"]) == (1, pytest.approx(0.2 / 0.1), 3)
+    assert (none["difference"], none["p_raw"], none["p_value"], none["cohens_dz"]) == (0, 1, 1, 0)
+
+
+def test_differences_and_summary_tell_the_same_p():
+    together = pd.concat([scores(p, v, name) for name in ("tumor", "edema") for p, v in (("real", REAL), ("+", MORE))])
+    table = summarise(together, reference={"protocol": "real"}).dropna(subset="p_value")
+    found = differences(together, {"protocol": "real"})
+    assert found["p_value"].tolist() == table["p_value"].tolist()
+    assert found["rank_biserial"].tolist() == table["rank_biserial"].tolist()
+
+
+def test_without_a_reference_line_there_is_no_difference():
+    found = differences(scores("real+25%", MORE), {"protocol": "real"})
+    assert found.empty and list(found.columns) == DIFFERENCE_COLUMNS
+
+
+def test_a_key_of_another_kind_is_carried_through(monkeypatch):
+    cell = [*statistics.CELL, "training_subjects"]
+    for name in ("SCORE_COLUMNS", "TABLE_COLUMNS", "DIFFERENCE_COLUMNS"):
+        monkeypatch.setattr(statistics, name, ["training_subjects", *getattr(statistics, name)])
+    monkeypatch.setattr(statistics, "CELL", cell)
+    few = pd.concat([scores("real", REAL), scores("+", MORE)]).assign(training_subjects=4)
+    all_of_them = pd.concat([scores("real", MORE), scores("+", MORE)]).assign(training_subjects=16)
+    table = summarise(pd.concat([few, all_of_them]), reference={"protocol": "real"})
+    assert table["training_subjects"].tolist() == [4, 4, 16, 16]
+    # Each number of subjects has its own reference line: all gained, nobody did.
+    assert table["rank_biserial"].tolist() == pytest.approx([np.nan, 1, np.nan, 0], nan_ok=True)
+
+
 def test_published_figures_stand_beside_ours():
     published = pd.DataFrame({"protocol": ["real"], "class": ["tumor"], "metric": ["dice"], "published": [0.793]})
     table = summarise(pd.concat([scores("real", REAL), scores("real", REAL, "edema")]), published=published)
@@ -202,3 +212,5 @@ def test_silent_nan_is_refused():
         summarise(scores("real", REAL).drop(columns="seed"))
     with pytest.raises(ValueError, match="no scores"):
         summarise(scores("real", {}))
+    with pytest.raises(ValueError, match=r"no value in the columns \['protocol'\]"):
+        summarise(scores("real", REAL).assign(protocol=["real", None, "real"]))

@@ -12,7 +12,7 @@ from PIL import Image
 
 COLUMNS = [
     "method", "cohort", "protocol", "sequence", "class", "metric", "mean", "std", "median", "ci_low", "ci_high",
-    "n", "seed", "published", "p_value",
+    "n", "seed", "seed_std", "published", "p_value", "rank_biserial",
 ]  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def line():
     def make(**given):
         row = dict.fromkeys(["method", "cohort", "protocol", "sequence", "class", "metric"], "x")
         row |= {"mean": 0.5, "std": 0.1, "median": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 4, "seed": 7}
-        row |= {"published": float("nan"), "p_value": float("nan")} | given
+        row |= dict.fromkeys(["seed_std", "published", "p_value", "rank_biserial"], float("nan")) | given
         return pd.DataFrame([row], columns=COLUMNS)
 
     return make

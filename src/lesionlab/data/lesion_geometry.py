@@ -207,6 +207,29 @@ def transplant(lesion: np.ndarray, donor_brain: np.ndarray, target_brain: np.nda
     return result
 
 
+def centred_in(core: np.ndarray, outline: np.ndarray) -> np.ndarray:
+    """A core ``(H, W)`` moved so that its deepest pixel falls on the deepest one of an outline; what leaves is lost.
+
+    Depth is the distance to the border, so the core comes to lie where the outline has most room for it.
+    """
+    moved = np.zeros_like(core)
+    if not (core.any() and outline.any()):
+        return moved
+    rows, columns = np.nonzero(core)
+    shift = np.subtract(_deepest(outline), _deepest(core > 0))
+    rows_there, columns_there = rows + shift[0], columns + shift[1]
+    height, width = core.shape
+    valid = (rows_there >= 0) & (rows_there < height) & (columns_there >= 0) & (columns_there < width)
+    moved[rows_there[valid], columns_there[valid]] = core[rows[valid], columns[valid]]
+    return moved
+
+
+def _deepest(mask: np.ndarray) -> tuple[int, int]:
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return int(row), int(column)
+
+
 def _extent(mask: np.ndarray, axis: int) -> tuple[int, int]:
     occupied = np.flatnonzero(mask.any(axis=1 - axis))
     return int(occupied[0]), int(occupied[-1]) + 1

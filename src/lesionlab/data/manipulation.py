@@ -1,8 +1,9 @@
 """New lesions from old ones: label maps mirrored, enlarged, shrunk or swapped (SAMR, Fig. 3; CG-SAMR, Fig. 7).
 
-The papers show the results and not the procedure; this one is ours (docs/decisions.md). Whatever the kind, the new
-map has the target's brain, unchanged: lesion pixels outside it are dropped, and what the old lesion leaves is normal
-brain. Where classes meet, the one that comes first in the precedence wins.
+The papers show the results and not the procedure; this one is ours (docs/decisions.md), and so is the kind
+``mixture``, which no figure shows: the core of another patient's lesion within the outline of the plane's own. Whatever
+the kind, the new map has the target's brain, unchanged: lesion pixels outside it are dropped, and what the old lesion
+leaves is normal brain. Where classes meet, the one that comes first in the precedence wins.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from lesionlab.data import lesion_geometry as geometry
 from lesionlab.data.slices import FIRST_LESION, NORMAL_BRAIN
 
-Kind = Literal["mirror", "enlarge", "shrink", "swap"]
+Kind = Literal["mirror", "enlarge", "shrink", "swap", "mixture"]
 UNCHANGED = "original"  # the kind recorded where no manipulation succeeded
 
 
@@ -27,7 +28,7 @@ class ManipulationOptions(BaseModel):
 
     kinds: dict[Kind, float] = Field(
         default={"mirror": 1.0, "enlarge": 1.0, "shrink": 1.0, "swap": 1.0},
-        description="weights of the kinds; they need not sum to 1; 0 leaves one out",
+        description="weights of the kinds; they need not sum to 1; 0 leaves one out, and so does absence",
     )
     precedence: tuple[str, ...] | None = Field(
         None, description="lesion classes, the one that wins first; default: the configured classes from last to first"
@@ -38,12 +39,14 @@ class ManipulationOptions(BaseModel):
     enlarge_factor: float = Field(2.0, gt=1, description="area of the scaled class, after over before: +100 %")
     shrink_factor: float = Field(0.5, gt=0, lt=1, description="area of the scaled class, after over before: to 50 %")
     tolerance: float = Field(0.15, gt=0, description="accepted relative error of that area")
-    max_clipped_fraction: float = Field(0.25, ge=0, le=1, description="of a moved lesion, how much may be dropped")
+    max_clipped_fraction: float = Field(
+        0.25, ge=0, le=1, description="of a moved lesion or core, how much may be cut off"
+    )
     min_lesion_pixels: int = Field(1, ge=1, description="least lesion pixels of a result")
     max_brain_ratio: float = Field(
         1.5,
         ge=1,
-        description="a swap prefers donors whose brain in the plane is at most so many times larger or smaller",
+        description="swap and mixture prefer donors whose brain here is at most so many times larger or smaller",
     )
     max_tries: int = Field(8, ge=1, description="draws before the map is left as it is")
 
@@ -115,7 +118,7 @@ def manipulate(
 
     Args:
         labels: ``(H, W)`` uint8 label map, radiological or neurological.
-        donors: planes of other subjects; swap is left out where there is none.
+        donors: planes of other subjects; swap and mixture are left out where there is none.
         rng: the only source of chance: same generator state, same result.
         classes: lesion classes in the order of their codes 2...
         options: kinds, factors, limits.
@@ -123,8 +126,9 @@ def manipulate(
     Returns:
         A label map ``(H, W)`` uint8 with the same brain, and a JSON-able record: kind, tries, donor (study and plane,
         or None), clipped (pixels dropped), area_before and area_after (pixels per class), for enlarge and shrink also
-        factor (asked), achieved (measured) and tolerance. Where no draw gives a valid map, the map is returned as it
-        was, with kind ``original`` and the reasons under ``refused``.
+        factor (asked), achieved (measured), tolerance and zoom, for mixture core (pixels kept) and core_cut (pixels
+        outside the lesion's outline, dropped), for mirror midline_column. Where no draw gives a valid map, the map is
+        returned as it was, with kind ``original`` and the reasons under ``refused``.
     """
     order = order_of(classes, options)
     weights = _weights(labels, donors, order, options)
@@ -140,7 +144,7 @@ def manipulate(
             record = {"kind": kind, "donor": None, **attempt.details, "clipped": clipped}
             return result, _with_areas(record, labels, result, classes, refused)
         refused.append(f"{kind}: {fault}")
-        if kind != "swap":  # the others would give the same again
+        if kind not in _FROM_DONORS:  # the others would give the same again
             del weights[kind]
     record = {"kind": UNCHANGED, "donor": None, "clipped": 0}
     return labels.copy(), _with_areas(record, labels, labels, classes, refused)
@@ -163,6 +167,7 @@ def _weights(
         "enlarge": bool((labels == order.scaled).any()),
         "shrink": bool((labels == order.scaled).any()),
         "swap": bool(donors),
+        "mixture": bool(donors) and order.ring is not None and bool((labels >= FIRST_LESION).any()),
     }
     return {kind: weight for kind, weight in options.kinds.items() if weight > 0 and possible[kind]}
 
@@ -202,8 +207,30 @@ def _swap(
     labels: np.ndarray, donors: Sequence[Donor], rng: np.random.Generator, order: Order, options: ManipulationOptions
 ) -> Attempt:
     donor = _choose(labels, donors, rng, options)
-    lesion = geometry.transplant(_lesion(donor.labels), donor.labels >= NORMAL_BRAIN, labels >= NORMAL_BRAIN)
-    return Attempt(lesion, {"donor": {"subject": donor.subject, "study": donor.study, "plane": int(donor.plane)}})
+    return Attempt(_fitted(donor, labels), {"donor": _named(donor)})
+
+
+def _mixture(
+    labels: np.ndarray, donors: Sequence[Donor], rng: np.random.Generator, order: Order, options: ManipulationOptions
+) -> Attempt:
+    """The plane's own lesion keeps its outline and becomes all ring; the donor's core is laid into it."""
+    donor = _choose(labels, donors, rng, options)
+    fitted, outline = _fitted(donor, labels), labels >= FIRST_LESION
+    core = geometry.centred_in(np.where(np.isin(fitted, order.core), fitted, 0), outline)
+    kept = outline & (core > 0)
+    lesion = np.where(kept, core, np.where(outline, order.ring or 0, 0)).astype(np.uint8)
+    whole = int(np.count_nonzero(np.isin(fitted, order.core)))
+    inside = int(np.count_nonzero(kept))
+    return Attempt(lesion, {"donor": _named(donor), "core": inside, "core_cut": whole - inside})
+
+
+def _fitted(donor: Donor, labels: np.ndarray) -> np.ndarray:
+    """The donor's lesion at the same place of the target's brain."""
+    return geometry.transplant(_lesion(donor.labels), donor.labels >= NORMAL_BRAIN, labels >= NORMAL_BRAIN)
+
+
+def _named(donor: Donor) -> dict[str, Any]:
+    return {"subject": donor.subject, "study": donor.study, "plane": int(donor.plane)}
 
 
 def _choose(
@@ -217,7 +244,14 @@ def _choose(
 
 
 _Manipulation = Callable[[np.ndarray, Sequence[Donor], np.random.Generator, Order, ManipulationOptions], Attempt]
-_KINDS: Mapping[str, _Manipulation] = {"mirror": _mirror, "enlarge": _enlarge, "shrink": _shrink, "swap": _swap}
+_KINDS: Mapping[str, _Manipulation] = {
+    "mirror": _mirror,
+    "enlarge": _enlarge,
+    "shrink": _shrink,
+    "swap": _swap,
+    "mixture": _mixture,
+}
+_FROM_DONORS = ("swap", "mixture")  # another draw may take another donor
 
 
 def _fault(
@@ -229,6 +263,11 @@ def _fault(
         return f"{pixels} lesion pixels left"
     if clipped > options.max_clipped_fraction * (pixels + clipped):
         return f"{clipped} of {pixels + clipped} lesion pixels outside the brain"
+    core, cut = attempt.details.get("core", 1), attempt.details.get("core_cut", 0)
+    if core == 0:
+        return "the donor has no core, or none of it lies within the lesion"
+    if cut > options.max_clipped_fraction * (core + cut):
+        return f"{cut} of {core + cut} pixels of the donor's core outside the lesion"
     factor, achieved = attempt.details.get("factor"), attempt.details.get("achieved")
     if factor is not None and abs(achieved / factor - 1) > options.tolerance:
         return f"area times {achieved:.2f} instead of {factor:.2f}"

@@ -43,7 +43,7 @@ SliceSchema = pa.DataFrameSchema(
         "fill": pa.Column(float, pa.Check.in_range(0, 1), description="fraction of the picture that is brain"),
         "clipped": pa.Column("int64", pa.Check.ge(0), description="lesion pixels outside the brain, dropped"),
         "source": pa.Column(str, pa.Check.isin(("real", "synthetic"))),
-        "manipulation": pa.Column(str, description="none, mirror, enlarge, shrink, swap, original"),
+        "manipulation": pa.Column(str, description="none, mirror, enlarge, shrink, swap, mixture, original"),
         "donor": pa.Column(str, description="study whose lesion was taken, or empty"),
         "record": pa.Column(str, description="JSON: how a synthetic slice came to be"),
     },

@@ -11,9 +11,10 @@ from lesionlab.metrics.statistics import CELL, TABLE_COLUMNS
 from lesionlab.reporting import formats
 
 WORDS = tuple(CELL)
-MEASURES = ("mean", "std", "median", "ci_low", "ci_high")
+MEASURES = ("mean", "std", "median", "ci_low", "ci_high", "seed_std")
 COLUMNS = tuple(TABLE_COLUMNS)
 _ROUNDED = [*MEASURES, "published"]
+_EFFECT_DECIMALS = 2
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -62,6 +63,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     text["n"] = ordered["n"].map(formats.whole)
     text["seed"] = ordered["seed"].map(_word)  # several seeds are a text: "1,2,3"
     text["p_value"] = [formats.p_value(value) for value in ordered["p_value"].astype(float)]
+    text["rank_biserial"] = [formats.number(value, _EFFECT_DECIMALS) for value in ordered["rank_biserial"]]
     return text.loc[:, list(COLUMNS)]
 
 

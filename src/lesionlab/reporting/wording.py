@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from lesionlab.metrics.statistics import DIFFERENCE_COLUMNS
 from lesionlab.reporting import formats
-from lesionlab.reporting.differences import DIFFERENCE_COLUMNS
 
 ALPHA = 0.05
 FEW = 10  # test patients; below this the report warns that they are few
@@ -30,8 +30,12 @@ GLOSSARY: Mapping[str, str] = {
     "Confidence": "The synthesizer's own estimate, pixel by pixel, of how right it is. Pictures show 1 − c, so that "
     "bright means unsure.",
     "ci_low, ci_high": "Bounds of the 95 % bootstrap confidence interval of the mean, over patients.",
-    "p_value": "Probability of a difference at least this large if there were none: a permutation test on paired "
-    "patients, corrected by Holm for the comparisons of the same cohort, measure and class.",
+    "p_value": "Probability of a difference at least this large if there were none: Wilcoxon's signed-rank test on "
+    "paired patients, corrected by Holm for the comparisons of the same cohort, measure and class.",
+    "rank_biserial": "Effect size of that test: 1 where the value of every patient rose against the line compared "
+    "with, −1 where every one fell, 0 where both balance.",
+    "seed_std": "Standard deviation of the mean over trainings that differ in their seed alone. The interval and "
+    "p_value tell of patients, this tells of chance in training.",
     "published": "What the paper reports for the same quantity, on its own patients. Not comparable number by number: "
     "other people, scanners and lesions.",
 }
@@ -72,7 +76,7 @@ def comparisons(differences: pd.DataFrame | None, metric: str = "dice") -> list[
 
 
 def smallest_p(patients: int) -> float:
-    """The smallest two-sided p that a paired permutation test can give for so many patients: 2 / 2^n."""
+    """The smallest two-sided p that a paired signed-rank test can give for so many patients: 2 / 2^n."""
     return min(1.0, 2.0 ** (1 - patients))
 
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from lesionlab.metrics.statistics import differences
 from lesionlab.pipelines.evaluation.nodes import FLOOR
 from lesionlab.reporting.content import Line
-from lesionlab.reporting.differences import differences
 from lesionlab.trials.plan import NO_SYNTHESIZER, TrialPlan
 
 SIZE = "training_subjects"
@@ -51,14 +51,9 @@ class Results(NamedTuple):
 
     def differences(self, seed: int, resamples: int) -> pd.DataFrame:
         """Each arm against the baseline, for each size of the training set."""
-        table, baseline = self.table(), self.plan.options.baseline
-        parts = [
-            differences(
-                self.of_size(size), table[table[SIZE] == size], baseline=baseline, seed=seed, resamples=resamples
-            ).assign(**{SIZE: size})
-            for size in self.sizes
-        ]
-        return pd.concat(parts, ignore_index=True)
+        trained = self.scores[self.scores["protocol"] != FLOOR]
+        reference = {"protocol": self.plan.options.baseline}
+        return self._named(differences(trained, reference, seed=seed, resamples=resamples))
 
     def lines(self, counts: Mapping[str, tuple[int, int]]) -> list[Line]:
         """The small table's lines, in the plan's order."""
