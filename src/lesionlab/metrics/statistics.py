@@ -19,8 +19,9 @@ from lesionlab.metrics.inference import (
     wilcoxon_p_value,
 )
 
-# What makes a line of a table; `synthesizer`: whose slices the method saw, `training_subjects`: how many people. A key put in here is carried through every function below; one whose values may differ
-# between a line and its reference line belongs into COMPARED too, one that parts families of p-values into FAMILY.
+# What makes a line of a table; `synthesizer`: whose slices the method saw, `training_subjects`: of how many people. A
+# key put in here is carried through every function below; one whose values may differ between a line and its reference
+# line belongs into COMPARED too, one that parts families of p-values into FAMILY.
 CELL = ["method", "cohort", "protocol", "synthesizer", "training_subjects", "sequence", "class", "metric"]
 COMPARED = ["method", "protocol", "synthesizer"]  # what may differ between a line and its reference line
 FAMILY = ["cohort", "training_subjects", "metric", "class"]  # p-values of these are corrected together
