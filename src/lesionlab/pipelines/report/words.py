@@ -98,8 +98,8 @@ def summary(facts: Facts) -> str:
         f"Does a segmenter get better when synthetic lesions are added to its training slices? {learnt} "
         f"{len(facts.options.sequences)} MR sequences from label maps and an atlas, on the slices of "
         f"{_listed(map(str, sizes))} subjects. {'They' if several else 'It'} then drew new slices for manipulated "
-        f"lesions of those same subjects. A U-Net was trained with and without them, {_for_how_long(facts)}, and tested "
-        f"on {_subjects(number['test'])} it had never seen.{repeated}"
+        f"lesions of those same subjects. A U-Net was trained with and without them, {_for_how_long(facts)}, and "
+        f"tested on {_subjects(number['test'])} it had never seen.{repeated}"
     )
 
 
