@@ -6,12 +6,12 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from lesionlab.reporting.differences import DIFFERENCE_COLUMNS
 from PIL import Image
 
 from lesionlab.errors import InputError
 from lesionlab.reporting import wording
 from lesionlab.reporting.content import Picture, ReportContent, Step
-from lesionlab.reporting.differences import DIFFERENCE_COLUMNS
 from lesionlab.reporting.qc_page import QCSummary
 from lesionlab.reporting.report import floor_rows, render_report, summary_table, truth_summary
 

@@ -229,6 +229,15 @@ class SAMR(Method):
             made = made._replace(images=made.images.masked_fill(labels.unsqueeze(1) == 0, BACKGROUND_INTENSITY))
         return made
 
+    def judge(self, batch: Batch) -> Tensor:
+        """The discriminators' mean logit ``(N,)`` for real images: whether it knows those it was trained on."""
+        with at_rest(self):
+            labels, masks = one_hot(batch.labels, self.task.classes), self._regions(batch.labels)
+            shown = torch.cat([labels, batch.atlas], dim=1) if self.options.generator.atlas else labels
+            views = join(self.D.views(shown, masks), self.D.views(batch.images, masks))
+            logits = [layers[-1].float().mean(dim=(1, 2, 3)) for layers in self.D(views)]
+        return torch.stack(logits).mean(dim=0)
+
     def validation_images(self, batch: Batch) -> dict[str, Tensor]:
         """Real and synthesized images, and where there are any coarse images and confidence maps over [-1, 1]."""
         made = self.synthesize_with_confidence(batch.labels, batch.atlas)

@@ -75,6 +75,9 @@ class ReportContent:
         differences: as ``differences.differences`` makes them, each protocol against the baseline, and
             ``training_subjects``.
         leakage: a row per thing that learnt: what it is, and of how many subjects, none of them a test subject.
+        claims: a row per claim of the papers: in how many comparisons it holds, fails, cannot be told.
+        sample_quality, copies, membership: measures of the sets of synthetic slices.
+        copy_pictures: how near synthetic slices lie to training slices.
         cohort_pictures, result_pictures, synthesis_pictures, training_pictures, moments: pictures by section.
         floors: floor's method name -> what it is.
         truth: columns ``stage, subject, measure, value``; empty or None where there is no truth.
@@ -103,6 +106,11 @@ class ReportContent:
     split: pd.DataFrame | None = None
     differences: pd.DataFrame | None = None
     leakage: pd.DataFrame | None = None
+    claims: pd.DataFrame | None = None
+    sample_quality: pd.DataFrame | None = None
+    copies: pd.DataFrame | None = None
+    membership: pd.DataFrame | None = None
+    copy_pictures: Sequence[Picture] = ()
     cohort_pictures: Sequence[Picture] = ()
     result_pictures: Sequence[Picture] = ()
     synthesis_pictures: Sequence[Picture] = ()

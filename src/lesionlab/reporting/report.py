@@ -43,6 +43,10 @@ def render_report(content: ReportContent) -> str:
                 for name, note in TABLE_NOTES.items()
             ],
             split=None if content.split is None else pages.cells(content.split),
+            claims=_figures(content.claims),
+            sample_quality=_figures(content.sample_quality),
+            copies=_figures(content.copies),
+            membership=_figures(content.membership),
             leakage=None if content.leakage is None else pages.cells(content.leakage, ("subjects", "test")),
             floors=floor_rows(content),
             truth=None
@@ -121,6 +125,13 @@ def _summary_cell(row: Any) -> dict[str, str]:
 def _result_cells(content: ReportContent, name: str) -> tuple[list[tuple[str, bool]], list[list[str]]]:
     text = readable(getattr(content, name))
     return pages.cells(text, [column for column in text.columns if column not in WORDS])
+
+
+def _figures(table: pd.DataFrame | None) -> tuple[list[tuple[str, bool]], list[list[str]]] | None:
+    """A table of words and numbers as cells; None where it is missing or empty."""
+    if table is None or table.empty:
+        return None
+    return pages.cells(table.rename(columns=lambda name: str(name).replace("_", " ")))
 
 
 def _plain(value: object) -> object:

@@ -12,10 +12,12 @@ from lesionlab.data.slice_store import SliceArrays, SliceStore
 from lesionlab.data.slices import IMAGE_BACKGROUND, NORMAL_BRAIN
 from lesionlab.errors import InputError
 from lesionlab.methods.base import Synthesizer
-from lesionlab.metrics import segmentation, statistics, synthesis
+from lesionlab.metrics import calibration, segmentation, statistics, synthesis
 from lesionlab.parameters import CohortOptions, PublishedScore, StatisticsOptions
+from lesionlab.pipelines.evaluation import samples
 from lesionlab.pipelines.training.nodes import segment
 from lesionlab.training.runs import TrainingRun
+from lesionlab.trials.claims import claims_of, hold_against
 from lesionlab.trials.options import TrialOptions
 from lesionlab.trials.plan import NO_SYNTHESIZER, SegmenterCase, TrialPlan
 
@@ -40,6 +42,9 @@ def score_synthesis(
             if (set_key := case.key.partition("/")[2]) not in floors:  # the same whatever the synthesizer
                 made |= _synthesis_floors(real, means[case.key])
                 floors.add(set_key)
+            if (trust := samples.coarse_of(methods[case.key], real)) is not None:
+                about = {"method": case.name, "protocol": PAIRED, **own}
+                yield calibration.patient_scores(*trust, slices.sequences, keys=about)
             for (name, protocol), images in made.items():
                 yield synthesis.patient_scores(
                     images,
@@ -164,6 +169,26 @@ def lesion_floor(classes: list[str]) -> str:
     return f"all {classes[-1]}"
 
 
+def claims(
+    plan: TrialPlan,
+    synthesis_scores: pd.DataFrame,
+    segmentation_scores: pd.DataFrame,
+    published: list[dict[str, object]],
+    options: StatisticsOptions,
+    seed: int,
+) -> pd.DataFrame:
+    """What the papers claim of the trial's synthesizers, held against the trial's scores."""
+    scores = pd.concat([synthesis_scores, segmentation_scores], ignore_index=True)
+    classes = [*dict.fromkeys(segmentation_scores["class"])]
+    claimed = claims_of(plan.titles(), plan.options.arms, classes)
+    return hold_against(claimed, scores, _figures(published), seed=seed, resamples=options.resamples)
+
+
+def _figures(published: list[dict[str, object]]) -> pd.DataFrame:
+    figures = pd.DataFrame([PublishedScore.model_validate(one).model_dump(by_alias=True) for one in published])
+    return figures.rename(columns={"value": "published"})
+
+
 def tabulate(
     synthesis_scores: pd.DataFrame,
     segmentation_scores: pd.DataFrame,
@@ -173,8 +198,7 @@ def tabulate(
     seed: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The three tables: synthesis, segmentation on real slices alone, and augmentation."""
-    figures = pd.DataFrame([PublishedScore.model_validate(one).model_dump(by_alias=True) for one in published])
-    figures = figures.rename(columns={"value": "published"})
+    figures = _figures(published)
     real_alone = segmentation_scores["protocol"].isin([trial.baseline, FLOOR])
     trained = segmentation_scores["protocol"] != FLOOR
 

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from lesionlab.pipelines.evaluation import nodes, settings
+from lesionlab.pipelines.evaluation import nodes, samples, settings
 from lesionlab.pipelines.evaluation.leakage import check_leakage
 
 TABLES = ["synthesis_table", "segmentation_table", "augmentation_table"]
@@ -29,6 +29,33 @@ def create_pipeline(trial: str, **_: object) -> Pipeline:
                 ["plan", "slices", "segmenters", "params:cohort"],
                 "segmentation_scores",
                 name="score_segmentation",
+            ),
+            node(
+                samples.measure_samples,
+                ["plan", "slices", "synthetic", "segmenters"],
+                "sample_quality",
+                name="measure_samples",
+            ),
+            node(samples.look_for_copies, ["plan", "slices", "synthetic"], "copies", name="look_for_copies"),
+            node(samples.infer_membership, ["plan", "slices", "synthesizers"], "membership", name="infer_membership"),
+            node(
+                samples.measure_reliability,
+                ["plan", "slices", "synthesizers"],
+                "reliability",
+                name="measure_reliability",
+            ),
+            node(
+                nodes.claims,
+                [
+                    "plan",
+                    "synthesis_scores",
+                    "segmentation_scores",
+                    "params:published",
+                    "params:statistics",
+                    "params:seed",
+                ],
+                "claims",
+                name="hold_against_claims",
             ),
             node(settings.of_run, ["parameters"], "settings", name="note_settings"),
             node(

@@ -19,6 +19,7 @@ from lesionlab.reporting.content import Picture, ReportContent
 from lesionlab.reporting.qc_page import QCSummary
 from lesionlab.reporting.report import render_report
 from lesionlab.training.runs import TrainingRun
+from lesionlab.trials.claims import summary as claim_summary
 from lesionlab.trials.plan import TrialPlan
 
 _LIBRARIES = ("torch", "lightning", "antspyx", "SimpleITK", "deepbet", "nibabel", "pandas", "kedro", "mlflow")
@@ -36,6 +37,11 @@ def make_report(
     synthetic: Mapping[str, SliceStore],
     segmenters: Mapping[str, TrainingRun],
     leakage: pd.DataFrame,
+    sample_quality: pd.DataFrame,
+    copies: pd.DataFrame,
+    membership: pd.DataFrame,
+    reliability: pd.DataFrame,
+    claims: pd.DataFrame,
     segmentation_scores: pd.DataFrame,
     synthesis_table: pd.DataFrame,
     segmentation_table: pd.DataFrame,
@@ -64,10 +70,16 @@ def make_report(
         split=words.split_table(facts),
         differences=change,
         leakage=leakage.drop(columns="names"),
+        claims=claim_summary(claims) if len(claims) else None,
+        sample_quality=sample_quality,
+        copies=copies,
+        membership=membership,
         cohort_pictures=pictures.of_cohort(slices),
         result_pictures=pictures.of_results(results, change, facts.counts, options.lesion_classes)
         + pictures.of_segmentations(shown, slices, segmenters),
-        synthesis_pictures=_of_synthesis(shown, slices, synthesizers, synthetic, synthesis_table),
+        synthesis_pictures=_of_synthesis(shown, slices, synthesizers, synthetic, synthesis_table)
+        + pictures.of_confidence(shown, slices, reliability),
+        copy_pictures=pictures.of_copies(shown, slices, synthetic),
         training_pictures=pictures.of_training(shown, synthesizers, segmenters),
         moments=[pictures.of_moments(case, slices, synthesizers[case.key]) for case in shown.synthesizers],
         floors=words.floors(options.lesion_classes),
@@ -93,6 +105,8 @@ def _of_synthesis(
     found = pictures.of_accuracy(slices, table) if len(table) else []
     for case in shown.synthesizers:
         found += pictures.of_synthesis(case, slices, synthetic[case.key], synthesizers[case.key])
+    for case in shown.synthesizers[:1]:  # all draw the same label maps
+        found += pictures.of_manipulations(slices, synthetic[case.key])
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,15 +12,17 @@ import torch
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import FIRST_LESION
 from lesionlab.methods.samr import SAMR
+from lesionlab.pipelines.evaluation import samples
 from lesionlab.pipelines.evaluation.nodes import test_subjects
 from lesionlab.pipelines.report.results import Results
 from lesionlab.pipelines.training.nodes import preview_of, preview_split, segment
-from lesionlab.reporting import charts, curves, panels
+from lesionlab.reporting import charts, curves, panels, sample_charts
 from lesionlab.reporting.content import Picture
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 
 _SUBJECTS, _SLICES, _MADE = 6, 4, 6  # rows shown of the cohort, of test slices, of synthetic slices
+_PAIRS = 4  # of synthetic and training slices that lie near to each other
 
 
 def of_cohort(slices: SliceStore) -> list[Picture]:
@@ -105,6 +108,83 @@ def of_synthesis(case: SynthesizerCase, slices: SliceStore, synthetic: SliceStor
         ),
         Picture(new, f"{title}, new slices for manipulated lesions", "What segmenters were given beside real slices."),
     ]
+
+
+def of_manipulations(slices: SliceStore, synthetic: SliceStore) -> list[Picture]:
+    """For each kind of manipulation the real slice, and the new one with its lesion mirrored, enlarged, ..."""
+    first = synthetic.table.drop_duplicates("manipulation")
+    targets = [int(json.loads(record)["target"]["index"]) for record in first["record"]]
+    real, made = slices.batch(targets), synthetic.batch(first["index"].to_numpy())
+    images, labels, names = [], [], []
+    for at, row in enumerate(first.itertuples()):
+        images += [real.images[at], made.images[at]]
+        labels += [real.labels[at], made.labels[at]]
+        names += [f"{row.study}, plane {row.plane}, real", f"{row.manipulation}, synthetic"]
+    data = panels.montage(
+        np.stack(images),
+        names,
+        slices.sequences,
+        labels=np.stack(labels),
+        lesion_classes=slices.classes,
+        label_column=True,
+    )
+    return [Picture(data, "How lesions were manipulated", "A real training slice, then the new lesion in its brain.")]
+
+
+def of_copies(plan: TrialPlan, slices: SliceStore, synthetic: Mapping[str, SliceStore]) -> list[Picture]:
+    """How near synthetic slices lie to training slices, and the nearest pairs."""
+    curves_of: dict[str, dict[str, np.ndarray]] = {"whole picture": {}, "lesion": {}}
+    pairs = []
+    for case in plan.synthesizers:
+        store, title = synthetic[case.key], case.recipe.title
+        for (name, sets), region in zip(curves_of.items(), samples.REGIONS, strict=True):
+            made, natural = samples.nearest_of(case, slices, store, region)
+            sets["test slices (other subjects)"] = natural["other_subjects_distance"].to_numpy()
+            sets[f"{title}, other subjects"] = made["other_subjects_distance"].to_numpy()
+            sets[f"{title}, its own target"] = made["target_distance"].to_numpy()
+            if name == "whole picture":
+                pairs.append(_closest(case, slices, store, made))
+    if not any(np.isfinite(values).any() for sets in curves_of.values() for values in sets.values()):
+        return []
+    drawn = sample_charts.nearest_curves(curves_of)
+    told = "Share of slices whose nearest training slice is at most so far. Left of the test slices' line: suspicious."
+    return [Picture(drawn, "How near to the training slices", told), *pairs]
+
+
+def _closest(case: SynthesizerCase, slices: SliceStore, synthetic: SliceStore, made: pd.DataFrame) -> Picture:
+    """The synthetic slices that are nearest to a training slice of another subject, beside it."""
+    order = made["other_subjects_distance"].dropna().sort_values().index[:_PAIRS]
+    theirs = slices.select("train", subject=case.subjects)[made.loc[order, "other_subjects_place"].to_numpy(int)]
+    ours, real = synthetic.batch(order.to_numpy()), slices.batch(theirs)
+    images, labels, names = [], [], []
+    for at, place in enumerate(order):
+        row, other = synthetic.table.iloc[place], slices.table.iloc[theirs[at]]
+        images += [ours.images[at], real.images[at]]
+        labels += [ours.labels[at], real.labels[at]]
+        names += [f"synthetic, {row['study']}, plane {row['plane']}", f"real, {other['study']}, plane {other['plane']}"]
+    data = panels.montage(
+        np.stack(images),
+        names,
+        slices.sequences,
+        labels=np.stack(labels),
+        lesion_classes=slices.classes,
+        label_column=True,
+    )
+    told = "Synthetic slices that come nearest to a training slice of another subject, and that slice."
+    return Picture(data, f"{case.recipe.title}, closest pairs", told)
+
+
+def of_confidence(plan: TrialPlan, slices: SliceStore, reliability: pd.DataFrame) -> list[Picture]:
+    """Mean error by confidence of each synthesizer that has confidence maps."""
+    found = []
+    for case in plan.synthesizers:
+        rows = reliability[reliability["synthesizer"] == case.name]
+        if len(rows):
+            mine = (rows["training_subjects"] == len(case.subjects)) & (rows["seed"] == case.seed)
+            drawn = sample_charts.reliability_plot(rows[mine], sequences=slices.sequences)
+            told = "Mean error of the coarse image by confidence, over the test subjects' brains; bars: 95 % intervals."
+            found.append(Picture(drawn, f"Does {case.recipe.title}'s confidence foretell its error?", told))
+    return found
 
 
 def _panel_rows(slices: SliceStore, run: TrainingRun) -> list[panels.PanelRow]:

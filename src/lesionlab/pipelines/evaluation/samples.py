@@ -1,0 +1,227 @@
+"""The sets of synthetic slices as nodes: how they lie among real ones, and whether they repeat training slices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lesionlab.data.batches import Slices
+from lesionlab.data.slice_store import SliceArrays, SliceStore
+from lesionlab.losses.confidence import shrink
+from lesionlab.methods.samr import SAMR
+from lesionlab.methods.unet import UNetSegmenter
+from lesionlab.metrics import calibration, memorisation, sample_quality
+from lesionlab.metrics.segmentation import FIRST_LESION, dice
+from lesionlab.pipelines.training.nodes import segment
+from lesionlab.training.runs import TrainingRun
+from lesionlab.trials.plan import SynthesizerCase, TrialPlan
+
+_BATCH = 32
+REGIONS: tuple[memorisation.Region, ...] = ("image", "lesion")
+
+
+def measure_samples(
+    plan: TrialPlan, slices: SliceStore, synthetic: Mapping[str, SliceStore], segmenters: Mapping[str, TrainingRun]
+) -> pd.DataFrame:
+    """Each synthesizer's slices, and real test slices for comparison, against real training slices.
+
+    All by the U-Net that was trained on the same subjects' real slices alone. Sets are of equal size, since the
+    measures depend on it.
+
+    Returns:
+        ``synthesizer, training_subjects, seed, compared`` (synthetic, test), ``n``, ``frechet``, ``kernel``,
+        ``precision``, ``recall``, ``diversity``, and ``dice_<class>``: what that U-Net finds of the label map.
+    """
+    rows = []
+    for case in plan.synthesizers:
+        unet = _baseline(plan, case, segmenters)
+        real = slices.batch(slices.select("train", "pathological", case.subjects))
+        sets = {
+            "synthetic": synthetic[case.key].batch(),
+            "test": slices.batch(slices.select("test", "pathological")),
+        }
+        size = min(len(real.images), *(len(arrays.images) for arrays in sets.values()))
+        rng = np.random.default_rng(case.seed)
+        base = _features(unet, real.images[rng.permutation(len(real.images))[:size]])
+        for name, arrays in sets.items():
+            chosen = rng.permutation(len(arrays.images))[:size]
+            found = _compared(base, _features(unet, arrays.images[chosen]))
+            rows.append(
+                {**_about(case), "compared": name, "n": size, **found, **_found(unet, arrays.images, arrays.labels)}
+            )
+    return pd.DataFrame(rows)
+
+
+def _about(case: SynthesizerCase) -> dict[str, Any]:
+    return {"synthesizer": case.name, "training_subjects": len(case.subjects), "seed": case.seed}
+
+
+def _baseline(plan: TrialPlan, case: SynthesizerCase, segmenters: Mapping[str, TrainingRun]) -> UNetSegmenter:
+    """The segmenter that saw the same subjects' real slices alone."""
+    key = next(
+        one.key
+        for one in plan.segmenters
+        if one.arm_name == plan.options.baseline and one.subjects == case.subjects and one.seed == case.seed
+    )
+    method = segmenters[key].method()
+    assert isinstance(method, UNetSegmenter)
+    return method
+
+
+def _features(unet: UNetSegmenter, images: np.ndarray) -> np.ndarray:
+    return sample_quality.pooled_features(unet.U, sample_quality.UNET_BOTTLENECK, torch.from_numpy(images))
+
+
+def _compared(real: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    one, two = sample_quality.standardised(real, other)
+    enough = len(one) > sample_quality.NEIGHBOURS
+    covered = sample_quality.precision_recall(one, two) if enough else (float("nan"), float("nan"))
+    spread = sample_quality.mean_pairwise_distance(one)
+    return {
+        "frechet": sample_quality.frechet_distance(one, two),
+        "kernel": sample_quality.kernel_distance(one, two),
+        "precision": covered[0],
+        "recall": covered[1],
+        "diversity": sample_quality.mean_pairwise_distance(two) / spread if spread else float("nan"),
+    }
+
+
+def _found(unet: UNetSegmenter, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Dice of what the segmenter finds, over all pixels of the set."""
+    predicted = segment(unet, torch.from_numpy(images)).numpy()
+    codes = enumerate(unet.task.lesion_classes, start=FIRST_LESION)
+    return {f"dice_{name}": dice(predicted == code, labels == code) for code, name in codes}
+
+
+def look_for_copies(plan: TrialPlan, slices: SliceStore, synthetic: Mapping[str, SliceStore]) -> pd.DataFrame:
+    """How near each synthesizer's slices lie to its training slices, beside how near real people's lie to each other.
+
+    Returns:
+        ``synthesizer, training_subjects, seed, region`` and the columns of
+        :func:`lesionlab.metrics.memorisation.compare_nearest`.
+    """
+    parts = []
+    for case in plan.synthesizers:
+        for region in REGIONS:
+            made, natural = nearest_of(case, slices, synthetic[case.key], region)
+            if natural["other_subjects_distance"].notna().any():
+                parts.append(memorisation.compare_nearest(made, natural).assign(region=region, **_about(case)))
+    columns = ["synthesizer", "training_subjects", "seed", "region"]
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    return table[[*columns, *(name for name in table if name not in columns)]]
+
+
+def nearest_of(
+    case: SynthesizerCase, slices: SliceStore, synthetic: SliceStore, region: memorisation.Region
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Of each synthetic slice, and of each test slice, the nearest training slice."""
+    training = training_pictures(case, slices)
+    made = memorisation.Pictures(synthetic.images(), synthetic.labels(), synthetic.table)
+    tested = _pictures(slices, slices.select("test", "pathological"))
+    return memorisation.nearest(made, training, region), memorisation.nearest(tested, training, region)
+
+
+def training_pictures(case: SynthesizerCase, slices: SliceStore) -> memorisation.Pictures:
+    """The real slices a synthesizer was trained on."""
+    return _pictures(slices, slices.select("train", subject=case.subjects))
+
+
+def _pictures(slices: SliceStore, places: np.ndarray) -> memorisation.Pictures:
+    arrays = slices.batch(places)
+    return memorisation.Pictures(arrays.images, arrays.labels, slices.table.iloc[places].reset_index(drop=True))
+
+
+def infer_membership(plan: TrialPlan, slices: SliceStore, synthesizers: Mapping[str, TrainingRun]) -> pd.DataFrame:
+    """Whether the discriminators' score of a real slice tells if it was trained on.
+
+    Returns:
+        ``synthesizer, training_subjects, seed, auc, ci_low, ci_high``; 0.5 is chance.
+    """
+    rows = []
+    for case in plan.synthesizers:
+        method = synthesizers[case.key].method()
+        assert isinstance(method, SAMR)
+        members, strangers = slices.select("train", subject=case.subjects), slices.select("test")
+        subjects = slices.table["subject"].to_numpy()
+        found = memorisation.membership_inference(
+            _judged(method, slices, members),
+            subjects[members],
+            _judged(method, slices, strangers),
+            subjects[strangers],
+            seed=case.seed,
+        )
+        rows.append({**_about(case), **found._asdict()})
+    return pd.DataFrame(rows)
+
+
+def _judged(method: SAMR, slices: SliceStore, places: np.ndarray) -> np.ndarray:
+    real = Slices.from_arrays(*slices.batch(places))
+    return np.concatenate([method.judge(real.take(part)).numpy() for part in _parts(np.arange(len(places)))])
+
+
+def measure_reliability(plan: TrialPlan, slices: SliceStore, synthesizers: Mapping[str, TrainingRun]) -> pd.DataFrame:
+    """Mean error by confidence on the test slices, of every synthesizer that has confidence maps.
+
+    Returns:
+        ``synthesizer, training_subjects, seed`` and the columns of
+        :func:`lesionlab.metrics.calibration.reliability`; empty where none has.
+    """
+    places = slices.select("test")
+    parts = []
+    for case in plan.synthesizers:
+        method, run = synthesizers[case.key].method(), synthesizers[case.key]
+        assert isinstance(method, SAMR)
+        trust = coarse_error(method, slices, places)
+        if trust is None:
+            continue
+        confidence, error, labels = trust
+        table = calibration.reliability(
+            confidence,
+            error,
+            slices.table.iloc[places]["subject"].tolist(),
+            slices.sequences,
+            _last_lambda(run.history()),
+            mask=labels > 0,
+        )
+        parts.append(table.assign(**_about(case)))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["synthesizer", "sequence"])
+
+
+def _last_lambda(history: pd.DataFrame) -> float:
+    """lambda_cm at the end of a training, which decides the confidence that Eq. 1 asks for."""
+    return float(history.loc[history["name"] == "lambda_cm", "value"].iloc[-1])
+
+
+def coarse_error(
+    method: SAMR, slices: SliceStore, places: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Confidence and error ``(N, C, h, w)`` of the coarse images, and label maps ``(N, h, w)`` of that size.
+
+    None for a synthesizer without confidence maps.
+    """
+    parts = [coarse_of(method, slices.batch(part)) for part in _parts(places)]
+    found = [part for part in parts if part is not None]
+    if not found:
+        return None
+    confidence, error, labels = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    return confidence, error, labels
+
+
+def coarse_of(method: object, real: SliceArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """:func:`coarse_error` of these slices."""
+    if not isinstance(method, SAMR):
+        return None
+    made = method.synthesize_with_confidence(torch.from_numpy(real.labels).long(), torch.from_numpy(real.atlas))
+    if made.coarse is None or made.confidence is None:
+        return None
+    error = (made.coarse - shrink(torch.from_numpy(real.images), made.coarse)).abs()
+    step = real.labels.shape[-1] // made.coarse.shape[-1]
+    return made.confidence.numpy(), error.numpy(), real.labels[:, ::step, ::step]
+
+
+def _parts(places: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(places, max(1, -(-len(places) // _BATCH)))

@@ -1,0 +1,182 @@
+"""What the papers claim, held against a trial's own scores, in words that the figures alone decide."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from lesionlab.metrics.statistics import RESAMPLES, differences
+
+ALPHA = 0.05
+HOLDS, FAILS, OPEN = "holds here", "does not hold here", "cannot be told"
+CLAIM_COLUMNS = [
+    "claim",
+    "where",
+    "training_subjects",
+    "published",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "p_value",
+    "n",
+    "verdict",
+]
+
+
+class Claim(NamedTuple):
+    """One claim: these lines of the scores lie above (or below) their reference lines.
+
+    Attributes:
+        words: the claim.
+        lines: what the lines that it is about have in common, column to value.
+        reference: what a line is compared with, see :func:`lesionlab.metrics.statistics.differences`.
+        metric: of the comparison.
+        classes: lesion classes compared.
+        sign: +1 where the lines are claimed to lie above, -1 below.
+    """
+
+    words: str
+    lines: Mapping[str, object]
+    reference: Mapping[str, object]
+    metric: str
+    classes: Sequence[str]
+    sign: int = 1
+
+
+def claims_of(titles: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]) -> list[Claim]:
+    """The claims that a trial's synthesizers and arms can be held against; the first synthesizer's parts are ablated.
+
+    Args:
+        titles: synthesizers' names to what they are called.
+        arms: the trial's arms, the baseline first.
+        classes: lesion classes.
+    """
+    return [*_of_augmentation(titles, arms, classes), *_of_methods(titles, arms, classes)]
+
+
+def _of_augmentation(titles: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]) -> Iterable[Claim]:
+    baseline, conventional = arms[0], "conventional"
+    for name, title in titles.items():
+        for arm in ("real+25%", "real+50%"):
+            if arm in arms:
+                words = f"{title}'s slices raise Dice ({arm} over {baseline})"
+                yield Claim(words, {"synthesizer": name, "protocol": arm}, {"protocol": baseline}, "dice", classes)
+        if {"real+25%", "real+50%"} <= set(arms):
+            words = f"more of {title}'s slices raise it further (real+50% over real+25%)"
+            lines = {"synthesizer": name, "protocol": "real+50%"}
+            yield Claim(words, lines, {"protocol": "real+25%", "synthesizer": name}, "dice", classes)
+        if {conventional, "conventional+50%"} <= set(arms):
+            words = f"{title}'s slices raise Dice beyond conventional augmentation"
+            lines = {"synthesizer": name, "protocol": "conventional+50%"}
+            yield Claim(words, lines, {"protocol": conventional}, "dice", classes)
+
+
+def _of_methods(titles: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]) -> Iterable[Claim]:
+    whole = "cgsamr"
+    for name, title in titles.items():
+        if name == whole or whole not in titles:
+            continue
+        words = f"{title} synthesizes less well than {titles[whole]} (pixel accuracy)"
+        regions = [*classes, "lesion"]
+        reference = {"method": whole, "protocol": "paired"}
+        yield Claim(words, {"method": name, "protocol": "paired"}, reference, "pixel_accuracy", regions, -1)
+        if "real+50%" in arms:
+            words = f"{title}'s slices raise Dice less than {titles[whole]}'s (real+50%)"
+            lines, reference = {"synthesizer": name, "protocol": "real+50%"}, {"synthesizer": whole}
+            yield Claim(words, lines, reference, "dice", classes, -1)
+
+
+def hold_against(
+    claims: Iterable[Claim],
+    scores: pd.DataFrame,
+    published: pd.DataFrame | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> pd.DataFrame:
+    """Test every claim class by class (and sequence by sequence), for each number of training subjects.
+
+    Args:
+        claims: what is claimed.
+        scores: long form, of synthesis and segmentation together.
+        published: the papers' figures: some of a line's columns, and ``published``.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+
+    Returns:
+        Columns ``CLAIM_COLUMNS``: ``where`` is class and, where there are several, sequence; ``published`` the paper's
+        difference; ``difference`` ours, over subjects. ``verdict``: the claim holds (fails) where the interval lies on
+        its side of 0 (on the other) and p, corrected for all lines of the family, is below 0.05; else it cannot be
+        told.
+    """
+    parts = [_tested(claim, scores, published, seed, resamples) for claim in claims]
+    found = [part for part in parts if len(part)]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=CLAIM_COLUMNS)
+
+
+def _tested(
+    claim: Claim, scores: pd.DataFrame, published: pd.DataFrame | None, seed: int, resamples: int
+) -> pd.DataFrame:
+    wanted = scores[(scores["metric"] == claim.metric) & scores["class"].isin(claim.classes)]
+    mine = _having(wanted, claim.lines)
+    theirs = _having(wanted, claim.reference)
+    if mine.empty or theirs.empty:
+        return pd.DataFrame(columns=CLAIM_COLUMNS)
+    both = pd.concat([mine, theirs]).drop_duplicates()
+    table = _having(differences(both, claim.reference, seed=seed, resamples=resamples), claim.lines)
+    several = table["sequence"].nunique() > 1
+    where = table["class"] + (", " + table["sequence"] if several else "")
+    published_change = [_published(row, claim, published) for row in table.to_dict("records")]
+    return table.assign(
+        claim=claim.words,
+        where=where,
+        published=published_change,
+        verdict=[verdict(row, claim.sign) for row in table.to_dict("records")],
+    )[CLAIM_COLUMNS]
+
+
+def verdict(row: Mapping[Hashable, Any], sign: int) -> str:
+    """What a difference, its interval and its p say of a claim of this sign."""
+    low, high = sorted((sign * row["ci_low"], sign * row["ci_high"]))
+    if not row["p_value"] < ALPHA:
+        return OPEN
+    return HOLDS if low > 0 else FAILS if high < 0 else OPEN
+
+
+def summary(tested: pd.DataFrame) -> pd.DataFrame:
+    """A row per claim and number of training subjects: in how many comparisons it holds, fails, cannot be told."""
+    rows = []
+    for (claim, size), own in tested.groupby(["claim", "training_subjects"], sort=False):
+        counts = own["verdict"].value_counts()
+        rows.append(
+            {
+                "claim": claim,
+                "training_subjects": size,
+                **{name: int(counts.get(name, 0)) for name in (HOLDS, FAILS, OPEN)},
+                "smallest": own["difference"].min(),
+                "largest": own["difference"].max(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _having(rows: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
+    for column, value in values.items():
+        rows = rows[rows[column] == value]
+    return rows
+
+
+def _published(row: Mapping[Hashable, Any], claim: Claim, published: pd.DataFrame | None) -> float:
+    """The paper's difference between the two lines; NaN where it does not give both."""
+    if published is None:
+        return float("nan")
+    keys = {key: row[key] for key in ("method", "protocol", "synthesizer", "sequence", "class", "metric")}
+    both = [_having(published, one)["published"] for one in (keys, {**keys, **_as_published(claim.reference)})]
+    return float(both[0].iloc[0] - both[1].iloc[0]) if all(len(one) == 1 for one in both) else float("nan")
+
+
+def _as_published(reference: Mapping[str, object]) -> dict[str, object]:
+    """A reference among published lines: real slices alone go with no synthesizer."""
+    return {"synthesizer": "none", **reference} if reference.get("protocol") == "real" else dict(reference)
