@@ -41,7 +41,7 @@ format: install  ## put the code in form
 # FOLDS is the number of subjects, ENV names the experiment, PARAMS adds parameters (run.allow_failures=true where
 # studies are quarantined).
 # TRIAL is cgsamr, samr, ablation or comparison.
-ENV ?= brats2015
+ENV ?= cgsamr_brats2015
 FOLDS ?= 4
 TRIAL ?= cgsamr
 PARAMS ?=

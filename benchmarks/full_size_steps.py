@@ -1,10 +1,10 @@
-"""A few real training steps of CG-SAMR at its published size: seconds per step and peak memory.
+"""A few real training steps of CG-SAMR or SAMR at its published size: seconds per step and peak memory.
 
-The options are those of conf/cgsamr_jhu, the slices are 240 x 240 pixels. The cohort is not public, so the slices are
+The options are those of conf/cgsamr_jhu or conf/samr_jhu, and so is the slices' size. The cohort is not public, so the slices are
 smooth random images with a lesion in them: speed and memory do not depend on what they show.
 
 Command: python benchmarks/full_size_steps.py --batch 1 --steps 3
-Result:  benchmarks/full_size_steps.json, one entry per device, precision and batch.
+Result:  benchmarks/full_size_steps.json, one entry per method, device, precision and batch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from lesionlab.training.loop import fit
 from lesionlab.training.options import TrainingOptions
 
 PROJECT = Path(__file__).parents[1]
-SIDE = 240
 SEQUENCES = ("APTw", "T1w", "FLAIR", "T2w", "T1ce")
 CLASSES = ("edema", "cavity", "tumor")
 KIB_PER_GIB = 2**20
@@ -38,9 +37,10 @@ KIB_PER_GIB = 2**20
 def main() -> None:
     """Measure and add the entry to the JSON file."""
     options = arguments()
-    slices = smooth_slices(options.batch)
-    parameters = yaml.safe_load((PROJECT / "conf/cgsamr_jhu/parameters.yml").read_text(encoding="utf-8"))
-    method = make_method("cgsamr", parameters["cgsamr"], Task(sequences=SEQUENCES, lesion_classes=CLASSES))
+    parameters = yaml.safe_load((PROJECT / f"conf/{options.method}_jhu/parameters.yml").read_text(encoding="utf-8"))
+    side = parameters["grid"]["size"][0]
+    slices = smooth_slices(options.batch, side)
+    method = make_method(options.method, parameters[options.method], Task(sequences=SEQUENCES, lesion_classes=CLASSES))
     times: list[float] = []
     training = TrainingOptions(
         unit="steps",
@@ -54,31 +54,32 @@ def main() -> None:
     )
     with TemporaryDirectory() as folder:  # the checkpoint of so many parameters takes 8 GB
         fit(method, slices, training, folder, tracker=Stopwatch(times), resume=False)
-    record(options, times, sum(p.numel() for p in method.parameters()))
+    record(options, times, side, sum(p.numel() for p in method.parameters()))
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--method", choices=("cgsamr", "samr"), default="cgsamr")
     parser.add_argument("--batch", type=int, default=1, help="slices per step; the paper has 8")
     parser.add_argument("--steps", type=int, default=3, help="the first is left out as warm-up")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
     return parser.parse_args()
 
 
-def smooth_slices(count: int) -> Slices:
+def smooth_slices(count: int, side: int) -> Slices:
     """``count`` slices of five smooth random images with a round brain and a lesion of three classes."""
     rng = np.random.default_rng(0)
-    rows, columns = np.indices((SIDE, SIDE)) - SIDE / 2
+    rows, columns = np.indices((side, side)) - side / 2
     radius = np.hypot(rows / 1.15, columns)
     labels = np.select([radius < 12, radius < 18, radius < 30, radius < 90], [3, 4, 2, 1], 0).astype(np.uint8)
 
     def images(channels: int) -> np.ndarray:
-        noise = ndimage.gaussian_filter(rng.normal(size=(count, channels, SIDE, SIDE)), (0, 0, 3, 3))
+        noise = ndimage.gaussian_filter(rng.normal(size=(count, channels, side, side)), (0, 0, 3, 3))
         return np.where(labels > 0, np.tanh(noise / noise.std()), -1).astype(np.float32)
 
-    tissues = np.zeros((count, 3, SIDE, SIDE), np.float32)
-    maps = np.broadcast_to(labels, (count, SIDE, SIDE))
+    tissues = np.zeros((count, 3, side, side), np.float32)
+    maps = np.broadcast_to(labels, (count, side, side))
     return Slices.from_arrays(images(len(SEQUENCES)), maps, images(3 * len(SEQUENCES)), tissues)
 
 
@@ -97,16 +98,17 @@ class Stopwatch:
         """Nothing to keep."""
 
 
-def record(options: argparse.Namespace, times: list[float], parameters: int) -> None:
+def record(options: argparse.Namespace, times: list[float], side: int, parameters: int) -> None:
     """Add the figures to the JSON file beside this script."""
     on_gpu = torch.cuda.is_available()
     device = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
     gib = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else peak_gib()
     entry = {
+        "method": options.method,
         "device": device,
         "precision": options.precision,
         "batch": options.batch,
-        "side": SIDE,
+        "side": side,
         "steps": len(times),
         "seconds_per_step": round(float(np.median(times[1:] or times)), 2),
         "peak_memory_gib": round(gib, 1),
@@ -115,7 +117,7 @@ def record(options: argparse.Namespace, times: list[float], parameters: int) -> 
     }
     path = Path(__file__).with_suffix(".json")
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    keys = ("device", "precision", "batch")
+    keys = ("method", "device", "precision", "batch")
     kept = [other for other in known if any(other[key] != entry[key] for key in keys)]
     path.write_text(json.dumps([*kept, entry], indent=2) + "\n", encoding="utf-8")
     print(json.dumps(entry, indent=2))

@@ -45,15 +45,18 @@ class Claim(NamedTuple):
     sign: int = 1
 
 
-def claims_of(titles: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]) -> list[Claim]:
-    """The claims that a trial's synthesizers and arms can be held against; the first synthesizer's parts are ablated.
+def claims_of(
+    titles: Mapping[str, str], betters: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]
+) -> list[Claim]:
+    """The claims that a trial's synthesizers and arms can be held against.
 
     Args:
         titles: synthesizers' names to what they are called.
+        betters: synthesizer to the one that its paper says does better: a variant's method, or SAMR's successor.
         arms: the trial's arms, the baseline first.
         classes: lesion classes.
     """
-    return [*_of_augmentation(titles, arms, classes), *_of_methods(titles, arms, classes)]
+    return [*_of_augmentation(titles, arms, classes), *_of_methods(titles, betters, arms, classes)]
 
 
 def _of_augmentation(titles: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]) -> Iterable[Claim]:
@@ -73,18 +76,16 @@ def _of_augmentation(titles: Mapping[str, str], arms: Sequence[str], classes: Se
             yield Claim(words, lines, {"protocol": conventional}, "dice", classes)
 
 
-def _of_methods(titles: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]) -> Iterable[Claim]:
-    whole = "cgsamr"
-    for name, title in titles.items():
-        if name == whole or whole not in titles:
-            continue
-        words = f"{title} synthesizes less well than {titles[whole]} (pixel accuracy)"
-        regions = [*classes, "lesion"]
-        reference = {"method": whole, "protocol": "paired"}
-        yield Claim(words, {"method": name, "protocol": "paired"}, reference, "pixel_accuracy", regions, -1)
+def _of_methods(
+    titles: Mapping[str, str], betters: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]
+) -> Iterable[Claim]:
+    for name, better in betters.items():
+        words = f"{titles[name]} synthesizes less well than {titles[better]} (pixel accuracy)"
+        reference: dict[str, object] = {"method": better, "protocol": "paired"}
+        yield Claim(words, {"method": name, "protocol": "paired"}, reference, "pixel_accuracy", classes, -1)
         if "real+50%" in arms:
-            words = f"{title}'s slices raise Dice less than {titles[whole]}'s (real+50%)"
-            lines, reference = {"synthesizer": name, "protocol": "real+50%"}, {"synthesizer": whole}
+            words = f"{titles[name]}'s slices raise Dice less than {titles[better]}'s (real+50%)"
+            lines, reference = {"synthesizer": name, "protocol": "real+50%"}, {"synthesizer": better}
             yield Claim(words, lines, reference, "dice", classes, -1)
 
 

@@ -14,6 +14,7 @@ from lesionlab.trials.training_sets import training_set
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
+SUCCESSORS = {"samr": "cgsamr"}  # method to the one that its authors published after it
 NO_SYNTHESIZER = "none"  # in tables and folders, of a segmenter that saw real slices alone
 
 
@@ -124,6 +125,12 @@ class TrialPlan(BaseModel):
     def titles(self) -> dict[str, str]:
         """Synthesizers' names to what tables call them."""
         return {case.name: case.recipe.title for case in self.synthesizers}
+
+    def betters(self) -> dict[str, str]:
+        """Synthesizer to the one that its paper says does better: a variant's own method, or SAMR's successor."""
+        methods = {case.name: case.recipe.method for case in self.synthesizers}
+        better = {name: SUCCESSORS.get(name) if name == method else method for name, method in methods.items()}
+        return {name: one for name, one in better.items() if one in methods}
 
     def table(self) -> pd.DataFrame:
         """A row per training: what, training, subjects (their number), seed, members (their names)."""

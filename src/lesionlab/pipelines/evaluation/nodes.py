@@ -180,7 +180,7 @@ def claims(
     """What the papers claim of the trial's synthesizers, held against the trial's scores."""
     scores = pd.concat([synthesis_scores, segmentation_scores], ignore_index=True)
     classes = [*dict.fromkeys(segmentation_scores["class"])]
-    claimed = claims_of(plan.titles(), plan.options.arms, classes)
+    claimed = claims_of(plan.titles(), plan.betters(), plan.options.arms, classes)
     return hold_against(claimed, scores, _figures(published), seed=seed, resamples=options.resamples)
 
 
