@@ -1,7 +1,7 @@
 """A few real training steps of CG-SAMR or SAMR at its published size: seconds per step and peak memory.
 
-The options are those of conf/cgsamr_jhu or conf/samr_jhu, and so is the slices' size. The cohort is not public, so the slices are
-smooth random images with a lesion in them: speed and memory do not depend on what they show.
+The options and the slices' size are those of conf/cgsamr_jhu or conf/samr_jhu. The cohort is not public, so the slices
+are smooth random images with a lesion in them: speed and memory do not depend on what they show.
 
 Command: python benchmarks/full_size_steps.py --batch 1 --steps 3
 Result:  benchmarks/full_size_steps.json, one entry per method, device, precision and batch.
