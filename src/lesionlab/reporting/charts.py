@@ -21,6 +21,7 @@ METRIC_WORDS = {
     "ssim": "SSIM",
     "psnr": "PSNR (dB)",
 }
+_NAMED = 4  # protocols whose names fit below a plot; more are numbered
 LESS_IS_BETTER = ("hd95", "missed", "invented")
 _NUDGE = 0.05  # of a step along the axis between lines, so that their intervals stand side by side
 
@@ -59,26 +60,28 @@ def scores_by_protocol(
     if chosen.empty:
         raise ValueError(f"no score of {metric} for classes {list(classes)} and protocols {list(protocols)}")
     with style.look():
-        figure, axes = style.new_axes(len(classes), size=(min(10.0, 2.9 * len(classes) + 1.2), 3.6), sharey=True)
+        many = len(protocols) > _NAMED
+        size = (min(10.0, 2.9 * len(classes) + 1.2), 3.6 + (0.11 * len(protocols) if many else 0))
+        figure, axes = style.new_axes(len(classes), size=size, sharey=True)
+        ticks = [str(at + 1) for at in range(len(protocols))] if many else list(protocols)
         for axis, name in zip(axes, classes, strict=True):
             _patients(axis, chosen[chosen["class"] == name], protocols)
             _floor_lines(axis, {floor: values.get(name) for floor, values in (floors or {}).items()})
             axis.set_title(name)
-            axis.set_xticks(range(len(protocols)), list(protocols))
+            axis.set_xticks(range(len(protocols)), ticks)
             axis.set_xlim(-0.5, len(protocols) - 0.5)
             axis.grid(axis="x", visible=False)
         axes[0].set_ylabel(f"{METRIC_WORDS.get(metric, metric)} per patient")
         if metric == "dice":
             axes[0].set_ylim(-0.03, 1.03)
-        handles = [
-            _marker(style.SERIES[at % len(style.SERIES)], protocol_name(p, counts)) for at, p in enumerate(protocols)
-        ]
+        named = [f"{at + 1}  " * many + protocol_name(p, counts) for at, p in enumerate(protocols)]
+        handles = [_marker(style.SERIES[at % len(style.SERIES)], name) for at, name in enumerate(named)]
         handles.append(Line2D([], [], color=style.INK, linewidth=2, label="mean"))
         handles += [
             Line2D([], [], color=colour, linestyle="--", linewidth=1.2, label=f"floor: {floor}")
             for floor, colour in _floor_colours(floors or {}).items()
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2 if many else 3)
         return style.to_png(figure)
 
 

@@ -22,6 +22,7 @@ from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 
 _SUBJECTS, _SLICES, _MADE = 6, 4, 6  # rows shown of the cohort, of test slices, of synthetic slices
+_ROWS = 20  # of slices with what each segmenter found
 _PAIRS = 4  # of synthetic and training slices that lie near to each other
 
 
@@ -63,7 +64,7 @@ def of_results(
 
 def of_segmentations(plan: TrialPlan, slices: SliceStore, segmenters: Mapping[str, TrainingRun]) -> list[Picture]:
     """Test slices with the true label map and what each segmenter found, outlined."""
-    places = _shown_test_slices(slices)
+    places = _shown_test_slices(slices)[: max(1, _ROWS // (len(plan.segmenters) + 1))]
     real = slices.batch(places)
     images = torch.from_numpy(real.images)
     found = {"truth": real.labels}
