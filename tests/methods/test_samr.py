@@ -118,3 +118,19 @@ def test_without_the_atlas_nothing_sees_it(options, task, batch):
     assert torch.equal(method.synthesize(batch.labels, batch.atlas), method.synthesize(bare.labels, bare.atlas))
     found = [method.training_step(each, lambda name, loss: None) for each in (batch, bare)]
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_the_judgement_is_the_mean_logit_of_all_discriminators(options, task, batch):
+    method = make_method("samr", options, task).eval()
+    found = method.judge(batch)
+    assert found.shape == (len(batch.labels),)
+    # By hand: each of the six on its own view of label map, atlas and images, region by region, full scale then half.
+    one_hot = torch.nn.functional.one_hot(batch.labels, task.classes).movedim(-1, 1).float()
+    given = torch.cat([one_hot, batch.atlas, batch.images], dim=1)
+    logits = []
+    for number, judge in enumerate(method.D.discriminators):
+        region = batch.labels.clamp(max=REGIONS - 1) == number // 2
+        view = given * region[:, None]
+        view = method.D.halve(view) if number % 2 else view
+        logits.append(judge(view)[-1].flatten(1).mean(dim=1))
+    torch.testing.assert_close(found, torch.stack(logits).mean(dim=0).detach())

@@ -69,7 +69,7 @@ def _of_augmentation(titles: Mapping[str, str], arms: Sequence[str], classes: Se
         if {"real+25%", "real+50%"} <= set(arms):
             words = f"more of {title}'s slices raise it further (real+50% over real+25%)"
             lines = {"synthesizer": name, "protocol": "real+50%"}
-            yield Claim(words, lines, {"protocol": "real+25%", "synthesizer": name}, "dice", classes)
+            yield Claim(words, lines, {"protocol": "real+25%"}, "dice", classes)
         if {conventional, "conventional+50%"} <= set(arms):
             words = f"{title}'s slices raise Dice beyond conventional augmentation"
             lines = {"synthesizer": name, "protocol": "conventional+50%"}
@@ -81,7 +81,7 @@ def _of_methods(
 ) -> Iterable[Claim]:
     for name, better in betters.items():
         words = f"{titles[name]} synthesizes less well than {titles[better]} (pixel accuracy)"
-        reference: dict[str, object] = {"method": better, "protocol": "paired"}
+        reference = {"method": better}
         yield Claim(words, {"method": name, "protocol": "paired"}, reference, "pixel_accuracy", classes, -1)
         if "real+50%" in arms:
             words = f"{titles[name]}'s slices raise Dice less than {titles[better]}'s (real+50%)"

@@ -1,0 +1,143 @@
+"""Sets of synthetic slices, with copies planted and networks whose answers are known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lesionlab.data.artifact import seal
+from lesionlab.data.slice_store import SliceStore
+from lesionlab.data.slices import StudySlices
+from lesionlab.methods.base import Task
+from lesionlab.methods.registry import make_method
+from lesionlab.pipelines.evaluation.samples import (
+    coarse_error,
+    infer_membership,
+    look_for_copies,
+    measure_reliability,
+    measure_samples,
+)
+from lesionlab.training.checkpoint import save_method
+from lesionlab.training.options import TrainingOptions
+from lesionlab.training.runs import HISTORY, TRAINED, TrainingRun
+from lesionlab.trials.options import Arm, TrialOptions
+from lesionlab.trials.plan import Recipe, plan_trial
+
+TASK = Task(sequences=("T1w", "FLAIR"), lesion_classes=("edema", "tumor"))
+SMALL = {"generator": {"width": 2, "downs": 2, "encoder_blocks": 1}, "discriminator": {"width": 2}}
+SMALL |= {"unet": {"width": 2, "depth": 2}}
+ARMS = {"real": Arm(), "real+50%": Arm(synthetic=1.0)}
+KEYS = ("samr/2-subjects/seed-0", "cgsamr/2-subjects/seed-0")
+
+
+@pytest.fixture
+def slices(new_slices):
+    return new_slices()
+
+
+@pytest.fixture
+def plan(slices):
+    """SAMR and CG-SAMR on subjects a and b."""
+    recipes = {
+        name: Recipe(method=name, title=name, options=SMALL, training=TrainingOptions()) for name in ("samr", "cgsamr")
+    }
+    options = TrialOptions(synthesizers=("samr", "cgsamr"), arms=tuple(ARMS))
+    return plan_trial("trial", options, ARMS, recipes, slices.table, 0)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A training that is done, with freshly drawn weights."""
+
+    def make(name: str, method: str, options: dict) -> TrainingRun:
+        root = tmp_path / "runs" / name
+        save_method(make_method(method, options, TASK), root / TRAINED)
+        history = pd.DataFrame([(1, "lambda_cm", 0.1), (2, "lambda_cm", 0.03)], columns=["step", "name", "value"])
+        history.to_csv(root / HISTORY, index=False)
+        seal(root, name)
+        return TrainingRun(root)
+
+    return make
+
+
+@pytest.fixture
+def synthesizers(run):
+    return {key: run(key, key.partition("/")[0], SMALL) for key in KEYS}
+
+
+@pytest.fixture
+def segmenters(plan, run):
+    return {
+        case.key: run(f"unet/{case.key}", "unet", {"network": {"width": 2, "depth": 2}}) for case in plan.segmenters
+    }
+
+
+def synthetic(slices: SliceStore, root, images: np.ndarray) -> SliceStore:
+    """Slices of subject a with these images."""
+    own = slices.select(subject="a")
+    real = slices.batch(own)
+    table = slices.table.iloc[own].drop(columns="index").reset_index(drop=True)
+    targets = [{"target": {"subject": "a", "study": "a", "plane": n, "index": int(i)}} for n, i in enumerate(own)]
+    table = table.assign(source="synthetic", manipulation="mirror", record=[json.dumps(one) for one in targets])
+    study = StudySlices(images.astype(np.float32), real.labels, real.atlas, real.tissues, table)
+    return SliceStore.write(root, [study], slices.sequences, slices.classes, fingerprint=root.name)
+
+
+@pytest.fixture
+def drawn(slices, tmp_path):
+    """One synthesizer repeats the slices of subject b, the other draws noise."""
+    real = slices.batch(slices.select(subject="b"))
+    theirs = real.images
+    noise = np.where(real.labels[:, None] > 0, np.random.default_rng(9).uniform(-1, 1, theirs.shape), -1)
+    return {
+        KEYS[0]: synthetic(slices, tmp_path / "copies", theirs),
+        KEYS[1]: synthetic(slices, tmp_path / "noise", noise),
+    }
+
+
+def test_copies_of_another_subject_are_found(plan, slices, drawn):
+    table = look_for_copies(plan, slices, drawn).set_index(["synthesizer", "region", "scope"])
+    for region in ("image", "lesion"):
+        copied = table.loc["samr", region, "other_subjects"]
+        assert copied["median"] == pytest.approx(0, abs=1e-6) and copied["share_below"] == 1
+        # Noise lies from the training slices as the test slices, which are noise as well, do.
+        assert 0.5 < table.loc["cgsamr", region, "other_subjects"]["ratio"] < 2
+    assert set(table["seed"]) == {0} and set(table["training_subjects"]) == {2}
+
+
+def test_a_set_of_copies_lies_nearer_to_the_training_slices_than_test_slices_do(plan, slices, drawn, segmenters):
+    table = measure_samples(plan, slices, drawn, segmenters).set_index(["synthesizer", "compared"])
+    assert list(table.index) == [(name, what) for name in ("samr", "cgsamr") for what in ("synthetic", "test")]
+    assert set(table["n"]) == {3}  # no more than the smallest set has
+    assert np.isfinite(table["frechet"]).all() and (table["frechet"] >= 0).all()
+    # The test slices are the same for both synthesizers, and so is what the U-Net finds in them.
+    assert table.loc[("samr", "test"), "dice_edema"] == table.loc[("cgsamr", "test"), "dice_edema"]
+
+
+def test_membership_without_training_is_chance_of_a_few_slices(plan, slices, synthesizers):
+    table = infer_membership(plan, slices, synthesizers)
+    assert table["synthesizer"].tolist() == ["samr", "cgsamr"]
+    assert table["auc"].between(0, 1).all()
+
+
+def test_only_methods_with_confidence_maps_are_calibrated(plan, slices, synthesizers):
+    table = measure_reliability(plan, slices, synthesizers)
+    assert set(table["synthesizer"]) == {"cgsamr"} and set(table["sequence"]) == {"T1w", "FLAIR"}
+    # lambda_cm at the end is 0.03: Eq. 1 asks for min(1, 0.03 / error).
+    expected = np.minimum(1, 0.03 / table["error"])
+    np.testing.assert_allclose(table["expected_confidence"], expected)
+
+
+def test_the_coarse_error_is_that_of_the_halved_picture(slices, synthesizers):
+    method = synthesizers[KEYS[1]].method()
+    places = slices.select(split="test")
+    confidence, error, labels = coarse_error(method, slices, places)
+    assert confidence.shape == error.shape == (6, 2, 8, 8) and labels.shape == (6, 8, 8)
+    real = slices.batch(places)
+    made = method.synthesize_with_confidence(torch.from_numpy(real.labels).long(), torch.from_numpy(real.atlas))
+    halved = real.images.reshape(6, 2, 8, 2, 8, 2).mean(axis=(3, 5))
+    np.testing.assert_allclose(error, np.abs(made.coarse.numpy() - halved), atol=1e-6)

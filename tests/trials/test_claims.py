@@ -1,0 +1,126 @@
+"""Claims against scores whose verdicts are known beforehand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lesionlab.trials.claims import FAILS, HOLDS, OPEN, claims_of, hold_against, summary, verdict
+
+CLASSES = ["edema", "cavity", "tumor"]
+SUBJECTS = [f"s{number}" for number in range(10)]
+
+
+def score(value: float, subject: str, **cell: object) -> dict:
+    about = {"method": "unet", "cohort": "x", "protocol": "real", "synthesizer": "none", "training_subjects": 4}
+    about |= {"sequence": "all", "class": "edema", "metric": "dice", "seed": 0}
+    return {**about, **cell, "subject": subject, "value": value}
+
+
+@pytest.fixture
+def scores() -> pd.DataFrame:
+    """Edema gains 0.1 in every subject, tumor loses as much, cavity gains in every other and loses in the rest."""
+    change = {"edema": lambda n: 0.1, "tumor": lambda n: -0.1, "cavity": lambda n: 0.1 * (-1) ** n}
+    rows = []
+    for number, subject in enumerate(SUBJECTS):
+        for name in CLASSES:
+            base = 0.5 + 0.01 * number
+            rows.append(score(base, subject, **{"class": name}))
+            better = {"class": name, "protocol": "real+50%", "synthesizer": "cgsamr"}
+            rows.append(score(base + change[name](number), subject, **better))
+    return pd.DataFrame(rows)
+
+
+def test_each_class_has_its_own_verdict(scores):
+    claims = claims_of({"cgsamr": "CG-SAMR"}, {}, ["real", "real+50%"], CLASSES)
+    assert [claim.words for claim in claims] == ["CG-SAMR's slices raise Dice (real+50% over real)"]
+    found = hold_against(claims, scores, resamples=200).set_index("where")
+    assert found["verdict"].to_dict() == {"edema": HOLDS, "cavity": OPEN, "tumor": FAILS}
+    assert found["difference"].to_dict() == pytest.approx({"edema": 0.1, "cavity": 0.0, "tumor": -0.1}, abs=1e-9)
+    assert set(found["n"]) == {10} and set(found["training_subjects"]) == {4}
+
+
+def test_published_differences_stand_beside(scores):
+    # CG-SAMR, Table II: edema 0.807 with, 0.647 without.
+    cell = {"method": "unet", "sequence": "all", "class": "edema", "metric": "dice"}
+    published = pd.DataFrame(
+        [
+            {**cell, "protocol": "real", "synthesizer": "none", "published": 0.647},
+            {**cell, "protocol": "real+50%", "synthesizer": "cgsamr", "published": 0.807},
+        ]
+    )
+    claims = claims_of({"cgsamr": "CG-SAMR"}, {}, ["real", "real+50%"], CLASSES)
+    found = hold_against(claims, scores, published, resamples=200).set_index("where")["published"]
+    assert found["edema"] == pytest.approx(0.16) and np.isnan(found["tumor"])
+
+
+def test_a_part_taken_away_is_claimed_to_do_worse(scores):
+    rows = []
+    for number, subject in enumerate(SUBJECTS):
+        for method, value in (("cgsamr", 0.7), ("without_atlas", 0.4)):
+            about = {"method": method, "protocol": "paired", "metric": "pixel_accuracy", "sequence": "T1w"}
+            rows.append(score(value + 0.01 * number, subject, **about))
+    titles = {"cgsamr": "CG-SAMR", "without_atlas": "w/o atlas"}
+    claims = claims_of(titles, {"without_atlas": "cgsamr"}, ["real", "real+50%"], CLASSES)
+    found = hold_against(claims, pd.concat([scores, pd.DataFrame(rows)]), resamples=200)
+    own = found[found["claim"].str.startswith("w/o atlas synthesizes less well")]
+    assert own["verdict"].tolist() == [HOLDS] and own["difference"].item() == pytest.approx(-0.3)
+
+
+def test_more_slices_are_compared_with_fewer_of_the_same_synthesizer():
+    rows = []
+    for number, subject in enumerate(SUBJECTS):
+        for synthesizer, fewer, more in (("samr", 0.6, 0.5), ("cgsamr", 0.6, 0.7)):
+            values = {"real+25%": fewer, "real+50%": more}
+            rows += [
+                score(value + 0.01 * number, subject, protocol=arm, synthesizer=synthesizer)
+                for arm, value in values.items()
+            ]
+    arms = ["real", "real+25%", "real+50%"]
+    claims = claims_of({"samr": "SAMR", "cgsamr": "CG-SAMR"}, {}, arms, CLASSES)
+    found = hold_against(claims, pd.DataFrame(rows), resamples=200)
+    further = found[found["claim"].str.contains("further")].set_index("claim")["verdict"].to_dict()
+    assert [words.split("'")[0].split()[-1] for words in further] == ["SAMR", "CG-SAMR"]
+    assert list(further.values()) == [FAILS, HOLDS]
+
+
+def test_what_a_trial_has_not_is_no_claim(scores):
+    titles = {"samr": "SAMR", "cgsamr": "CG-SAMR"}
+    words = [claim.words for claim in claims_of(titles, {"samr": "cgsamr"}, ["real", "synthetic"], CLASSES)]
+    assert words == ["SAMR synthesizes less well than CG-SAMR (pixel accuracy)"]
+    assert hold_against([], scores).empty
+
+
+def test_a_synthetic_gain_has_to_go_beyond_conventional_augmentation():
+    rows = []
+    for number, subject in enumerate(SUBJECTS):
+        base = 0.5 + 0.01 * number
+        rows.append(score(base + 0.2, subject, protocol="conventional"))
+        rows.append(score(base + 0.15, subject, protocol="conventional+50%", synthesizer="cgsamr"))
+    arms = ["real", "conventional", "conventional+50%"]
+    claims = claims_of({"cgsamr": "CG-SAMR"}, {}, arms, CLASSES)
+    found = hold_against(claims, pd.DataFrame(rows), resamples=200)
+    assert found["verdict"].tolist() == [FAILS] and "beyond conventional" in found["claim"].item()
+
+
+def test_the_summary_counts_verdicts(scores):
+    claims = claims_of({"cgsamr": "CG-SAMR"}, {}, ["real", "real+50%"], CLASSES)
+    table = summary(hold_against(claims, scores, resamples=200))
+    assert table[[HOLDS, FAILS, OPEN]].to_numpy().tolist() == [[1, 1, 1]]
+    assert (table["smallest"].item(), table["largest"].item()) == pytest.approx((-0.1, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p_value", "sign", "expected"),
+    [
+        (0.01, 0.2, 0.04, 1, HOLDS),
+        (0.01, 0.2, 0.06, 1, OPEN),  # the test does not say so
+        (-0.01, 0.2, 0.04, 1, OPEN),  # the interval does not
+        (-0.2, -0.01, 0.04, 1, FAILS),
+        (-0.2, -0.01, 0.04, -1, HOLDS),
+        (float("nan"), float("nan"), float("nan"), 1, OPEN),
+    ],
+)
+def test_verdict(low, high, p_value, sign, expected):
+    assert verdict({"ci_low": low, "ci_high": high, "p_value": p_value}, sign) == expected
