@@ -74,6 +74,10 @@ class Slices:
         """The first slices of the set, without a copy."""
         return Slices(self.images[:count], self.labels[:count], self.atlas[:count], self.tissues[:count])
 
+    def without_prior(self) -> Slices:
+        """Images and labels alone, for methods that take neither atlas nor tissue maps; without a copy."""
+        return Slices(self.images, self.labels, self.atlas[:, :0], self.tissues[:, :0])
+
     def take(self, indices: Tensor | np.ndarray | Sequence[int]) -> Batch:
         """The slices at these places, in this order."""
         places = torch.as_tensor(indices, dtype=torch.int64, device=self.device)

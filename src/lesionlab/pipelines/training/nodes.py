@@ -125,7 +125,7 @@ def _train_segmenter(
     )
     return train_once(
         make_method("unet", options, task_of(slices), case.seed),
-        concatenate([in_memory(store, chosen) for store, chosen in parts]),
+        concatenate([in_memory(store, chosen).without_prior() for store, chosen in parts]),
         training,
         folders.model("segmenters") / case.key,
         key,
