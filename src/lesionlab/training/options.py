@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 # What may differ between a run and its continuation without changing its result.
-WITHOUT_EFFECT = {"log_every", "checkpoint_every", "validate_every", "image_moments", "device", "threads"}
+WITHOUT_EFFECT = {"log_every", "checkpoint_every", "validate_every", "image_moments", "device", "threads", "loss_limit"}
 
 
 class TrainingOptions(BaseModel):
@@ -27,6 +27,9 @@ class TrainingOptions(BaseModel):
     channels_last: bool = Field(True, description="faster convolutions on CPUs and GPUs; same result up to rounding")
     compile: bool = Field(False, description="torch.compile each network; pays off in long runs")
     clip_norm: float | None = Field(None, gt=0, description="largest gradient norm of an update; null: no clipping")
+    loss_limit: float | None = Field(
+        1e4, gt=0, description="a loss above it, either sign, stops the run as nan does; null: only what is not finite"
+    )
     device: str = Field("auto", description="auto, cpu, cuda or mps")
     threads: int | None = Field(None, ge=1, description="CPU threads; null: as torch chooses")
     log_every: int = Field(50, ge=1, description="steps between entries of the history, each a mean over them")

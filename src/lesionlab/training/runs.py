@@ -14,8 +14,10 @@ import pandas as pd
 
 from lesionlab.data.artifact import is_current, seal, write_json
 from lesionlab.data.batches import Batch, Slices
+from lesionlab.data.lock import RUNS
 from lesionlab.methods.base import Method
-from lesionlab.training.checkpoint import load_method, save_method
+from lesionlab.training.alone import alone_in
+from lesionlab.training.checkpoint import load_method
 from lesionlab.training.loop import HISTORY, IMAGES, TRAINED, Validate, fit
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.tracker import Tracker
@@ -91,15 +93,17 @@ def train_once(
         tracker: receives curves and pictures.
         validate: see :func:`lesionlab.training.loop.fit`.
         preview: slices that pictures are made of.
+
+    Raises:
+        InputError: another run trains in this folder now; and all that :func:`lesionlab.training.loop.fit` raises.
     """
     if is_current(folder, key):
         _log.info("%s: trained already, nothing changed", folder.name)
         return TrainingRun(folder)
-    _make_room(folder, key)
-    fit(method, slices, options, folder, tracker=tracker, validate=validate, preview=preview)
-    if not (folder / TRAINED).is_file():  # the run was stopped after its last checkpoint, before its last file
-        save_method(method, folder / TRAINED)
-    seal(folder, key)
+    with alone_in(folder):
+        _make_room(folder, key)
+        fit(method, slices, options, folder, tracker=tracker, validate=validate, preview=preview)
+        seal(folder, key)
     return TrainingRun(folder)
 
 
@@ -107,6 +111,9 @@ def _make_room(folder: Path, key: str) -> None:
     """Keep an unfinished run of this key, remove any other."""
     started = folder / _STARTED
     if not (started.is_file() and json.loads(started.read_text(encoding="utf-8")) == {"key": key}):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        for old in folder.iterdir():
+            if old.is_dir() and old.name != RUNS:
+                shutil.rmtree(old, ignore_errors=True)
+            elif not old.is_dir():
+                old.unlink()
         write_json(started, {"key": key})
