@@ -47,9 +47,9 @@ def contents(method: Method) -> dict[str, Any]:
     return {"format": FORMAT, **describe(method), "weights": method.state_dict()}
 
 
-def save_method(method: Method, path: Path) -> None:
-    """Keep a trained method for inference: description and weights, no training state."""
-    save(contents(method), path)
+def save_method(method: Method, path: Path, **more: Any) -> None:
+    """Keep a trained method for inference: description and weights, no training state, and what else is given."""
+    save({**contents(method), **more}, path)
 
 
 def load_method(path: str | Path, device: torch.device | str = "cpu") -> Method:

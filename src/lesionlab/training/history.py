@@ -85,6 +85,14 @@ class History:
         """All measurements: columns ``step``, ``name``, ``value``."""
         return pd.DataFrame(self.rows, columns=["step", "name", "value"])
 
+    @classmethod
+    def read(cls, path: Path) -> History:
+        """The history that :meth:`save` wrote; empty where there is none."""
+        history = cls()
+        if path.is_file():
+            history.rows = list(pd.read_csv(path, float_precision="round_trip").itertuples(index=False, name=None))
+        return history
+
     def save(self, path: Path) -> None:
         """Write the table as CSV, whole or not at all."""
         text = self.table().to_csv(index=False)

@@ -11,10 +11,10 @@ from lesionlab.methods.base import Method
 from lesionlab.training.alone import alone_in
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.randomness import own_randomness
-from lesionlab.training.run import CHECKPOINT, HISTORY, IMAGES, TRAINED, Run, Validate
+from lesionlab.training.run import BEST, CHECKPOINT, HISTORY, IMAGES, TRAINED, Run, Validate
 from lesionlab.training.tracker import NoTracker, Tracker
 
-__all__ = ["CHECKPOINT", "HISTORY", "IMAGES", "TRAINED", "Validate", "fit"]
+__all__ = ["BEST", "CHECKPOINT", "HISTORY", "IMAGES", "TRAINED", "Validate", "fit"]
 
 
 def fit(
@@ -29,6 +29,9 @@ def fit(
     resume: bool = True,
 ) -> pd.DataFrame:
     """Train ``method`` in place and leave ``last.pt``, ``method.pt``, ``history.csv`` and ``images/`` in ``folder``.
+
+    While it trains, ``folder`` holds at most two checkpoints, ``last.pt`` and (with the option ``best``) ``best.pt``,
+    and for a moment the part of a third; ``method.pt`` is one of them without the state of the training.
 
     Args:
         method: freshly built; a continued run replaces its weights by the checkpoint's.
@@ -48,11 +51,12 @@ def fit(
             a checkpoint that is damaged or belongs to another run; a folder in which another run is at work; a full
             disk.
         Diverged: a loss or weight that is no longer finite, or a loss above its limit.
+        Interrupted: SIGTERM, SIGUSR1 or the time budget stopped the run; the same call goes on.
     """
     with own_randomness(options.seed):
         run = Run(method, slices, options, Path(folder), tracker or NoTracker(), validate, preview)
         with alone_in(run.folder):
-            if resume and run.last.exists():
+            if resume:
                 run.restore()
             run.train()
     return run.history.table()

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from lesionlab.training.best import BestRule
 
 # What may differ between a run and its continuation without changing its result.
-WITHOUT_EFFECT = {"log_every", "checkpoint_every", "validate_every", "image_moments", "device", "threads", "loss_limit"}
+WITHOUT_EFFECT = {
+    "log_every",
+    "checkpoint_every",
+    "validate_every",
+    "image_moments",
+    "device",
+    "threads",
+    "loss_limit",
+    "max_minutes",
+    "keep_last",
+}
 
 
 class TrainingOptions(BaseModel):
@@ -35,10 +47,30 @@ class TrainingOptions(BaseModel):
     log_every: int = Field(50, ge=1, description="steps between entries of the history, each a mean over them")
     validate_every: int | None = Field(None, ge=1, description="steps between validations; null: at the end alone")
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
+    best: BestRule | None = Field(
+        None, description="keeps the best checkpoint by a validation measure as best.pt; null: the last alone"
+    )
+    trained: Literal["last", "best"] = Field("last", description="which of them becomes method.pt, the trained method")
+    keep_last: bool = Field(
+        True, description="false: a finished run's last.pt, two thirds of its disk, is removed; it is not needed again"
+    )
+    max_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="the run then stops with a checkpoint, as by a cluster's signal, and the same command goes on, "
+        "so that no result depends on the clock",
+    )
     image_moments: tuple[float, ...] = Field(
         (0.05, 0.5, 1.0), description="when pictures are taken, as parts of the run"
     )
 
+    @model_validator(mode="after")
+    def _best_needs_a_rule(self) -> Self:
+        if self.trained == "best" and self.best is None:
+            raise ValueError("trained: best needs a rule that says what is best; give best: {measure: ..., goal: max}")
+        return self
+
     def decisive(self) -> dict[str, object]:
         """The options that a continued run must share with the run it continues, JSON-able."""
-        return self.model_dump(mode="json", exclude=WITHOUT_EFFECT)
+        chooses = {"validate_every"} if self.best else set()
+        return self.model_dump(mode="json", exclude=WITHOUT_EFFECT - chooses)

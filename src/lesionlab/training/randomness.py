@@ -46,11 +46,18 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 @contextmanager
-def own_randomness(seed: int) -> Iterator[None]:
-    """Seed everything inside the block; outside, the generators go on as if it had not run."""
+def undisturbed() -> Iterator[None]:
+    """Whatever is drawn inside the block, the generators go on afterwards as if it had not run."""
     before = random_state()
-    seed_everything(seed)
     try:
         yield
     finally:
         set_random_state(before)
+
+
+@contextmanager
+def own_randomness(seed: int) -> Iterator[None]:
+    """Seed everything inside the block; outside, the generators go on as if it had not run."""
+    with undisturbed():
+        seed_everything(seed)
+        yield

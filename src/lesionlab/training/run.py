@@ -14,6 +14,7 @@ from lesionlab.data.batches import Batch, EpochSampler, Slices
 from lesionlab.errors import InputError
 from lesionlab.methods.base import Method, at_rest
 from lesionlab.training import checkpoint
+from lesionlab.training.best import Best
 from lesionlab.training.device import lower_precision, on_device, open_device
 from lesionlab.training.ending import Diverged, not_finite, say_broken
 from lesionlab.training.history import History, Meter, Stopwatch
@@ -21,11 +22,13 @@ from lesionlab.training.identity import identify, require_same_run
 from lesionlab.training.montage import montage, save_pictures
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.progress import Progress
-from lesionlab.training.randomness import random_state, set_random_state
+from lesionlab.training.randomness import random_state, set_random_state, undisturbed
 from lesionlab.training.schedule import make_schedule
+from lesionlab.training.stop import Interrupted, StopRequest
 from lesionlab.training.tracker import Tracker
 
 CHECKPOINT = "last.pt"
+BEST = "best.pt"
 TRAINED = "method.pt"
 HISTORY = "history.csv"
 IMAGES = "images"
@@ -51,6 +54,7 @@ class Run:
             torch.set_num_threads(options.threads)
         self.method, self.options, self.tracker, self.validate = method, options, tracker, validate
         self.folder, self.last, self.trained = folder, folder / CHECKPOINT, folder / TRAINED
+        self.best_file = folder / BEST
         method.check(Batch(slices.images, slices.labels, slices.atlas, slices.tissues))
         self.sampler = make_sampler(len(slices), options)
         self.schedule = make_schedule(options, len(self.sampler))
@@ -62,6 +66,9 @@ class Run:
         self.preview = self._prepare(preview)
         self.optimizers = self._set_up()
         self.history, self.meter, self.watch = History(), Meter(options.loss_limit), Stopwatch()
+        self.best = Best(options.best)
+        if validate is None:
+            self.best.require({})
         self.step = 0
         self.saved: int | None = None  # step of the last checkpoint
 
@@ -82,18 +89,60 @@ class Run:
         return Batch(*(t.to(device, memory_format=layout) if t.ndim == 4 else t.to(device) for t in batch))
 
     def train(self) -> None:
-        """Take the steps that are left."""
-        if self.step == self.schedule.steps and self.trained.exists():
-            return
-        self.method.train()
+        """Take the steps that are left, and leave the trained method."""
+        began = self.step
+        if not self.finished():
+            self.method.train()
+            if not self.step:
+                self._require_measure()
+            self._take_steps()
+        self._finish(trained_now=self.step > began)
+
+    def finished(self) -> bool:
+        """Whether the last step is taken, or patience has ended the run before."""
+        return self.step >= self.schedule.steps or self.best.exhausted
+
+    def _take_steps(self) -> None:
         batches = endless(self.sampler)
         self.watch.restart()
-        with Progress(self.method.name, self.schedule.steps, self.step) as progress:
-            while self.step < self.schedule.steps:
+        with (
+            StopRequest(self.options.max_minutes) as request,
+            Progress(self.method.name, self.schedule.steps, self.step) as progress,
+        ):
+            while not self.finished():
                 self._take_step(next(batches))
                 progress.advance()
                 self._report(progress)
-        checkpoint.save_method(self.method, self.trained)
+                if why := request.why(self.finished()):
+                    self._stop(why)
+
+    def _stop(self, why: str) -> None:
+        """Leave all that is needed to go on (a finished run its trained method too), and say so."""
+        if self.saved != self.step:
+            self.save()
+        if self.finished():
+            self._finish(trained_now=True)
+        kept = self.last if self.last.exists() else self.trained
+        raise Interrupted(self.method.name, why, self.step, self.schedule.steps, kept)
+
+    def _require_measure(self) -> None:
+        """Raise ``InputError`` at once where validation, hours later, would not give what the best is chosen by."""
+        if self.validate and self.options.best:
+            with undisturbed(), at_rest(self.method):
+                self.best.require(self.validate(self.method, self.step))
+
+    def _finish(self, trained_now: bool) -> None:
+        """Leave ``method.pt``, its weights in the method, and no more beside it than the options keep; repeatable."""
+        if not trained_now and self._is_trained_already():
+            self.method.load_state_dict(checkpoint.load(self.trained)["weights"])
+        else:
+            if self.options.trained == "best":
+                self.method.load_state_dict(checkpoint.load(self.best_file)["weights"])
+            checkpoint.save_method(self.method, self.trained, identity=self.identity)
+        if self.options.trained == "best":
+            self.best_file.unlink(missing_ok=True)
+        if not self.options.keep_last:
+            self.last.unlink(missing_ok=True)
 
     def _take_step(self, indices: Any) -> None:
         with self.watch.load():
@@ -117,17 +166,30 @@ class Run:
 
     def _report(self, progress: Progress) -> None:
         """After a step: curves, validation, pictures and checkpoint, each when it is due."""
-        step, options, final = self.step, self.options, self.step == self.schedule.steps
-        if final or step % options.log_every == 0:
+        with self.watch.pause():
+            if self.validate and (self._is_due(self.options.validate_every) or self.step == self.schedule.steps):
+                self._run_validation(self.validate)
+        final = self.finished()
+        if final or self._is_due(self.options.log_every):
             progress.report(self._measure())
         with self.watch.pause():
-            if self.validate and (final or (options.validate_every and step % options.validate_every == 0)):
-                with at_rest(self.method):
-                    self._record(self.validate(self.method, step))
-            if step in self._picture_steps():
+            if self.step in self._picture_steps():
                 self._take_pictures()
-            if final or step % options.checkpoint_every == 0:
+            if final or self._is_due(self.options.checkpoint_every):
                 self.save()
+
+    def _is_due(self, every: int | None) -> bool:
+        return every is not None and self.step % every == 0
+
+    def _run_validation(self, validate: Validate) -> None:
+        with at_rest(self.method):
+            values = validate(self.method, self.step)
+        self._record(values)
+        if self.best.see(values, self.step) and self.options.best:
+            self._require_sane_losses()
+            self._require_finite({"weights": self.method.state_dict()})
+            chosen = {"measure": self.options.best.measure, "value": self.best.value, "step": self.step}
+            checkpoint.save_method(self.method, self.best_file, best=chosen)
 
     def _measure(self) -> dict[str, float]:
         self._require_sane_losses()
@@ -179,13 +241,17 @@ class Run:
             "random": random_state(),
             "history": self.history.rows,
             "meter": self.meter.state_dict(),
+            "best": self.best.state_dict(),
         }
         checkpoint.save({**content, "training": state}, self.last)
         self.saved = self.step
         self.history.save(self.folder / HISTORY)
 
     def restore(self) -> None:
-        """Go on where the checkpoint stands; raises ``InputError`` unless it is this run's."""
+        """Go on from the folder's checkpoint, if there is one; raises ``InputError`` unless it is this run's."""
+        if not self.last.exists():
+            self._restore_finished()
+            return
         content = checkpoint.load(self.last)
         state = content.get("training", {})
         require_same_run(state.get("identity", {}), self.identity, self.last)
@@ -195,8 +261,20 @@ class Run:
         self.sampler.load_state_dict(state["sampler"])
         self.history.rows = [tuple(row) for row in state["history"]]
         self.meter.load_state_dict(state["meter"], self.fabric.device)
+        self.best.load_state_dict(state["best"])
         set_random_state(state["random"])
         self.step = self.saved = state["step"]
+
+    def _restore_finished(self) -> None:
+        """Take a finished run for what it is, though its last checkpoint was not kept."""
+        given = checkpoint.load(self.trained).get("identity") if self.trained.exists() else None
+        if given is not None:
+            require_same_run(given, self.identity, self.trained)
+            self.history, self.step = History.read(self.folder / HISTORY), self.schedule.steps
+
+    def _is_trained_already(self) -> bool:
+        """Whether ``method.pt`` is there, and of this run."""
+        return self.trained.exists() and checkpoint.load(self.trained).get("identity") == self.identity
 
 
 def make_sampler(count: int, options: TrainingOptions) -> EpochSampler:
