@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
+from torch.distributed import is_torchelastic_launched
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from lesionlab.data.batches import Slices
+from lesionlab.data.batches import Slices, SliceSource
 from lesionlab.errors import InputError
 from lesionlab.training.options import TrainingOptions
 
@@ -18,13 +23,27 @@ if TYPE_CHECKING:
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 DEVICE_SHARE = 0.5  # of the device's free memory that slices may take
 
+_log = logging.getLogger(__name__)
+
 
 def open_device(options: TrainingOptions) -> Fabric:
-    """Fabric on the device of the options; raises ``InputError`` for one that this machine has not."""
+    """Fabric on the device of the options, launched; under torchrun one process of several.
+
+    Raises:
+        InputError: a device that this machine has not; several devices without torchrun.
+    """
     from lightning.fabric import Fabric  # takes seconds to load, and most runs of the project train nothing
 
     try:
-        return Fabric(accelerator=options.device, devices=1, precision=PRECISIONS[options.precision])  # type: ignore[arg-type]
+        fabric = Fabric(
+            accelerator=options.device,
+            precision=PRECISIONS[options.precision],  # type: ignore[arg-type]
+            **_processes(options),
+        )
+        fabric.launch()
+        return fabric
+    except InputError:
+        raise
     except (RuntimeError, ValueError, ImportError) as error:
         raise InputError(
             "there is no such device on this machine",
@@ -34,14 +53,44 @@ def open_device(options: TrainingOptions) -> Fabric:
         ) from error
 
 
+def _processes(options: TrainingOptions) -> dict[str, Any]:
+    if is_torchelastic_launched():
+        from lightning.fabric.strategies import DDPStrategy
+
+        here = int(os.environ["LOCAL_WORLD_SIZE"])
+        # Flags and states of the host go by gloo, so that no process waits for its device to tell them.
+        cuda = options.device in ("auto", "cuda") and torch.cuda.is_available()
+        strategy = DDPStrategy(process_group_backend="cpu:gloo,cuda:nccl" if cuda else "gloo")
+        return {"devices": here, "num_nodes": int(os.environ["WORLD_SIZE"]) // here, "strategy": strategy}
+    if options.devices > 1:
+        raise InputError(
+            "this process is one, and was asked to train on several devices",
+            given=f"devices {options.devices}, without torchrun",
+            allowed="devices 1",
+            cure="call lesionlab.training.launch.fit_on_devices, or start your script by torchrun --nproc-per-node",
+        )
+    return {"devices": 1}
+
+
 def devices_here() -> list[str]:
     """What `device` may be on this machine."""
     accelerators = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     return ["auto", "cpu", *(name for name, there in accelerators.items() if there)]
 
 
-def on_device(slices: Slices, device: torch.device) -> Slices:
+def say_norms(method: nn.Module, device: torch.device, sync: bool) -> None:
+    """Warn that batch norm sees one process's part of a batch alone, where it does."""
+    if (device.type != "cuda" or not sync) and any(isinstance(m, _BatchNorm) for m in method.modules()):
+        why = "CPUs cannot join it" if device.type != "cuda" else "sync_batch_norm is off"
+        _log.warning(
+            "batch norm looks at each process's part of a batch alone (%s): other results than one process's", why
+        )
+
+
+def on_device(slices: SliceSource, device: torch.device) -> SliceSource:
     """The slices on the device where they fit beside the networks, else where they are."""
+    if not isinstance(slices, Slices):
+        return slices
     tensors = (slices.images, slices.labels, slices.atlas, slices.tissues)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,30 @@ class Diverged(FloatingPointError):
         saved: its step.
     """
 
-    def __init__(self, method: str, what: str, how: str, step: int, checkpoint: Path, saved: int | None) -> None:
+    def __init__(self, method: str, what: str, how: str, step: int, checkpoint: Path | str, saved: int | None) -> None:
         self.what, self.step, self.saved = what, step, saved
+        self.arguments = {
+            "method": method,
+            "what": what,
+            "how": how,
+            "step": step,
+            "checkpoint": str(checkpoint),
+            "saved": saved,
+        }
         good = f"The last good checkpoint, {checkpoint}, is of step {saved}."
         kept = "No checkpoint had been written yet." if saved is None else good
         cure = "lower the learning rate, set clip_norm, or train in fp32"
         super().__init__(f"{method}: {what} {how} at step {step}. {kept} Cure: {cure}")
+
+
+def earliest(broken: Sequence[Mapping[str, tuple[int, float]]]) -> dict[str, tuple[int, float]]:
+    """Of what broke in several processes, by name, what did so first."""
+    found: dict[str, tuple[int, float]] = {}
+    for of_one in broken:
+        for name, (step, value) in of_one.items():
+            if name not in found or step < found[name][0]:
+                found[name] = step, value
+    return found
 
 
 def say_broken(broken: Mapping[str, tuple[int, float]], limit: float | None) -> tuple[str, str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lesionlab.data.batches import Slices
+from lesionlab.data.batches import SliceSource
 from lesionlab.errors import InputError
 from lesionlab.methods.base import Method
 from lesionlab.training.options import TrainingOptions
@@ -31,7 +31,7 @@ def describe(method: Method) -> dict[str, Any]:
     }
 
 
-def identify(method: Method, slices: Slices, options: TrainingOptions) -> dict[str, Any]:
+def identify(method: Method, slices: SliceSource, options: TrainingOptions) -> dict[str, Any]:
     """All that decides a run's result, JSON-able: method, fresh weights, decisive options and slices.
 
     Weights and slices enter by a digest over a sample of their values, so that large sets cost no minutes.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
 
-from lesionlab.data.batches import Batch, Slices
+from lesionlab.data.batches import Batch, SliceSource
 from lesionlab.methods.base import Method
 from lesionlab.training.alone import alone_in
 from lesionlab.training.options import TrainingOptions
@@ -19,7 +20,7 @@ __all__ = ["BEST", "CHECKPOINT", "HISTORY", "IMAGES", "TRAINED", "Validate", "fi
 
 def fit(
     method: Method,
-    slices: Slices,
+    slices: SliceSource,
     options: TrainingOptions,
     folder: str | Path,
     *,
@@ -28,14 +29,17 @@ def fit(
     preview: Batch | None = None,
     resume: bool = True,
 ) -> pd.DataFrame:
-    """Train ``method`` in place and leave ``last.pt``, ``method.pt``, ``history.csv`` and ``images/`` in ``folder``.
+    """Train ``method`` in place; leave ``last.pt``, ``method.pt``, ``history.csv`` and ``images/`` in ``folder``.
 
     While it trains, ``folder`` holds at most two checkpoints, ``last.pt`` and (with the option ``best``) ``best.pt``,
     and for a moment the part of a third; ``method.pt`` is one of them without the state of the training.
 
+    Started by torchrun, each process calls it with the same arguments and takes its part of every batch. The first one
+    alone writes, validates and tells the tracker.
+
     Args:
         method: freshly built; a continued run replaces its weights by the checkpoint's.
-        slices: the training slices.
+        slices: the training slices, in memory or on disk.
         options: length, batch, numerics.
         folder: of this run alone; made where it is missing.
         tracker: receives curves and pictures.
@@ -55,7 +59,7 @@ def fit(
     """
     with own_randomness(options.seed):
         run = Run(method, slices, options, Path(folder), tracker or NoTracker(), validate, preview)
-        with alone_in(run.folder):
+        with alone_in(run.folder) if run.ranks.leads else nullcontext():
             if resume:
                 run.restore()
             run.train()

@@ -16,6 +16,8 @@ WITHOUT_EFFECT = {
     "image_moments",
     "device",
     "threads",
+    "devices",
+    "memory",
     "loss_limit",
     "max_minutes",
     "keep_last",
@@ -33,7 +35,10 @@ class TrainingOptions(BaseModel):
         "epochs",
         description="what `constant` and `decay` count; steps make runs on data sets of unequal size comparable",
     )
-    batch_size: int = Field(8, ge=1)
+    batch_size: int = Field(8, ge=1, description="slices per step, over all devices and parts together")
+    accumulate: int = Field(
+        1, ge=1, description="parts that a batch is taken in, for want of memory; gradients are means over them"
+    )
     seed: int = Field(0, ge=0, description="order of slices and everything drawn while training")
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = Field(True, description="faster convolutions on CPUs and GPUs; same result up to rounding")
@@ -43,6 +48,17 @@ class TrainingOptions(BaseModel):
         1e4, gt=0, description="a loss above it, either sign, stops the run as nan does; null: only what is not finite"
     )
     device: str = Field("auto", description="auto, cpu, cuda or mps")
+    devices: int = Field(1, ge=1, description="processes of the run on this machine, a device each")
+    sync_batch_norm: bool = Field(
+        True, description="with several CUDA devices: batch norm over the whole batch; CPUs look at a process's part"
+    )
+    memory: Literal["load", "map"] = Field(
+        "load", description="map: slices stay in their files and are read batch by batch, one batch ahead"
+    )
+    shuffle_block: int = Field(
+        1, ge=1, description="neighbouring slices that stay close in the order, for slow disks; 1: all mixed with all"
+    )
+    shuffle_buffer: int = Field(1024, ge=1, description="slices that are mixed once the blocks are in random order")
     threads: int | None = Field(None, ge=1, description="CPU threads; null: as torch chooses")
     log_every: int = Field(50, ge=1, description="steps between entries of the history, each a mean over them")
     validate_every: int | None = Field(None, ge=1, description="steps between validations; null: at the end alone")

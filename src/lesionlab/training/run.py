@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
-from lesionlab.data.batches import Batch, EpochSampler, Slices
-from lesionlab.errors import InputError
+from lesionlab.data.batches import Batch, SliceSource
 from lesionlab.methods.base import Method, at_rest
 from lesionlab.training import checkpoint
 from lesionlab.training.best import Best
-from lesionlab.training.device import lower_precision, on_device, open_device
-from lesionlab.training.ending import Diverged, not_finite, say_broken
+from lesionlab.training.device import on_device, open_device, say_norms
+from lesionlab.training.ending import Diverged, earliest, not_finite, say_broken
 from lesionlab.training.history import History, Meter, Stopwatch
 from lesionlab.training.identity import identify, require_same_run
+from lesionlab.training.loader import Loader, make_sampler, reads_ahead
 from lesionlab.training.montage import montage, save_pictures
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.progress import Progress
-from lesionlab.training.randomness import random_state, set_random_state, undisturbed
+from lesionlab.training.randomness import random_state, seed_everything, seed_of, set_random_state, undisturbed
+from lesionlab.training.ranks import Ranks
 from lesionlab.training.schedule import make_schedule
+from lesionlab.training.stepping import Stepper
 from lesionlab.training.stop import Interrupted, StopRequest
 from lesionlab.training.tracker import Tracker
 
@@ -43,7 +44,7 @@ class Run:
     def __init__(
         self,
         method: Method,
-        slices: Slices,
+        slices: SliceSource,
         options: TrainingOptions,
         folder: Path,
         tracker: Tracker,
@@ -55,25 +56,39 @@ class Run:
         self.method, self.options, self.tracker, self.validate = method, options, tracker, validate
         self.folder, self.last, self.trained = folder, folder / CHECKPOINT, folder / TRAINED
         self.best_file = folder / BEST
-        method.check(Batch(slices.images, slices.labels, slices.atlas, slices.tissues))
-        self.sampler = make_sampler(len(slices), options)
-        self.schedule = make_schedule(options, len(self.sampler))
-        places = torch.linspace(0, len(slices) - 1, min(PREVIEWED, len(slices))).long()
-        preview = slices.take(places) if preview is None else preview
-        self.identity = identify(method, slices, options)
-        self.fabric = open_device(options)
-        self.slices = on_device(slices, self.fabric.device)
-        self.preview = self._prepare(preview)
-        self.optimizers = self._set_up()
-        self.history, self.meter, self.watch = History(), Meter(options.loss_limit), Stopwatch()
+        require_fitting(method, slices)
         self.best = Best(options.best)
         if validate is None:
             self.best.require({})
+        self.sampler = make_sampler(len(slices), options)
+        self.schedule = make_schedule(options, len(self.sampler))
+        self.identity = identify(method, slices, options)
+        self.fabric = open_device(options)
+        self.ranks = Ranks.of(self.fabric)
+        self._join_ranks(slices)
+        places = torch.linspace(0, len(slices) - 1, min(PREVIEWED, len(slices))).long()
+        self.preview = self._prepare(slices.take(places) if preview is None else preview)
+        self.slices = on_device(slices, self.fabric.device)
+        self.optimizers = self._set_up()
+        self.stepper = Stepper(method, self.optimizers, self.fabric, self.ranks, options.clip_norm, options.accumulate)
+        self.history, self.meter, self.watch = History(), Meter(options.loss_limit), Stopwatch()
         self.step = 0
         self.saved: int | None = None  # step of the last checkpoint
 
+    def _join_ranks(self, slices: SliceSource) -> None:
+        """Processes draw different random numbers, and begin with the same weights."""
+        if self.ranks.size > 1:
+            make_sampler(len(slices), self.options, self.ranks.size)  # refuses what cannot be divided
+            if not self.ranks.leads:
+                seed_everything(seed_of(self.options.seed, self.ranks.rank))
+            say_norms(self.method, self.fabric.device, self.options.sync_batch_norm)
+
     def _set_up(self) -> dict[str, Optimizer]:
         self.fabric.to_device(self.method)
+        if self.ranks.size > 1:
+            if self.options.sync_batch_norm and self.fabric.device.type == "cuda":
+                torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.method)
+            self.ranks.copy_first(self.method.state_dict().values())
         if self.options.channels_last:
             self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.options.compile:
@@ -103,18 +118,20 @@ class Run:
         return self.step >= self.schedule.steps or self.best.exhausted
 
     def _take_steps(self) -> None:
-        batches = endless(self.sampler)
-        self.watch.restart()
+        ahead = reads_ahead(self.slices, self.fabric.device)
         with (
             StopRequest(self.options.max_minutes) as request,
-            Progress(self.method.name, self.schedule.steps, self.step) as progress,
+            Loader(self.slices, self.sampler, self.ranks, ahead) as self.loader,
+            Progress(self.method.name, self.schedule.steps, self.step, shown=self.ranks.leads) as progress,
         ):
+            self.watch.restart()
             while not self.finished():
-                self._take_step(next(batches))
+                self._take_step()
                 progress.advance()
                 self._report(progress)
-                if why := request.why(self.finished()):
-                    self._stop(why)
+                why = request.why(self.finished())
+                if self.ranks.any(why is not None):
+                    self._stop(why or "as another process of it was asked")
 
     def _stop(self, why: str) -> None:
         """Leave all that is needed to go on (a finished run its trained method too), and say so."""
@@ -122,17 +139,20 @@ class Run:
             self.save()
         if self.finished():
             self._finish(trained_now=True)
+        self.ranks.any(False)  # no process ends before the first has written: torchrun would end that one too
         kept = self.last if self.last.exists() else self.trained
         raise Interrupted(self.method.name, why, self.step, self.schedule.steps, kept)
 
     def _require_measure(self) -> None:
         """Raise ``InputError`` at once where validation, hours later, would not give what the best is chosen by."""
-        if self.validate and self.options.best:
+        if self.ranks.leads and self.validate and self.options.best:
             with undisturbed(), at_rest(self.method):
                 self.best.require(self.validate(self.method, self.step))
 
     def _finish(self, trained_now: bool) -> None:
         """Leave ``method.pt``, its weights in the method, and no more beside it than the options keep; repeatable."""
+        if not self.ranks.leads:
+            return
         if not trained_now and self._is_trained_already():
             self.method.load_state_dict(checkpoint.load(self.trained)["weights"])
         else:
@@ -144,25 +164,13 @@ class Run:
         if not self.options.keep_last:
             self.last.unlink(missing_ok=True)
 
-    def _take_step(self, indices: Any) -> None:
+    def _take_step(self) -> None:
         with self.watch.load():
-            batch = self._prepare(self.slices.take(indices))
+            batch = self._prepare(self.loader.take())
         for optimizer in self.optimizers.values():
             self.schedule.apply(optimizer, self.step)
         self.step += 1
-        with lower_precision(self.fabric):
-            self.meter.add(self.method.training_step(batch, self._update), self.step)
-
-    def _update(self, name: str, loss: Tensor) -> None:
-        """One step of the named optimizer down this loss."""
-        optimizer = self.optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.fabric.device.type, enabled=False):
-            self.fabric.backward(loss)
-        if self.options.clip_norm:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, self.options.clip_norm)
-        optimizer.step()
+        self.meter.add(self.stepper.take(batch), self.step)
 
     def _report(self, progress: Progress) -> None:
         """After a step: curves, validation, pictures and checkpoint, each when it is due."""
@@ -173,7 +181,7 @@ class Run:
         if final or self._is_due(self.options.log_every):
             progress.report(self._measure())
         with self.watch.pause():
-            if self.step in self._picture_steps():
+            if self.ranks.leads and self.step in self._picture_steps():
                 self._take_pictures()
             if final or self._is_due(self.options.checkpoint_every):
                 self.save()
@@ -182,18 +190,21 @@ class Run:
         return every is not None and self.step % every == 0
 
     def _run_validation(self, validate: Validate) -> None:
-        with at_rest(self.method):
-            values = validate(self.method, self.step)
-        self._record(values)
-        if self.best.see(values, self.step) and self.options.best:
-            self._require_sane_losses()
-            self._require_finite({"weights": self.method.state_dict()})
-            chosen = {"measure": self.options.best.measure, "value": self.best.value, "step": self.step}
-            checkpoint.save_method(self.method, self.best_file, best=chosen)
+        """The first process validates and keeps the best; all know how it went, since it may end the run."""
+        if self.ranks.leads:
+            with at_rest(self.method):
+                values = validate(self.method, self.step)
+            self._record(values)
+            if self.best.see(values, self.step) and self.options.best:
+                self._require_finite({"weights": self.method.state_dict()})
+                chosen = {"measure": self.options.best.measure, "value": self.best.value, "step": self.step}
+                checkpoint.save_method(self.method, self.best_file, best=chosen)
+        self.best.load_state_dict(self.ranks.from_first(self.best.state_dict()))
 
     def _measure(self) -> dict[str, float]:
         self._require_sane_losses()
         speed = self.watch.rates(self.meter.count)
+        self._join_losses()
         means = self.meter.drain()
         rates = {f"rate/{name}": o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
         self._record(means | rates | speed)
@@ -202,11 +213,17 @@ class Run:
 
     def _record(self, values: dict[str, float]) -> None:
         self.history.add(self.step, values)
-        self.tracker.metrics(values, self.step)
+        if self.ranks.leads:
+            self.tracker.metrics(values, self.step)
+
+    def _join_losses(self) -> None:
+        """Losses so far as means over the processes' parts, in each process."""
+        if self.meter.count:
+            self.ranks.average([self.meter.sums])
 
     def _require_sane_losses(self) -> None:
         """Losses are looked at when an entry or a checkpoint is due, since each look waits for the device."""
-        broken = self.meter.broken()
+        broken = earliest(self.ranks.gather(self.meter.broken()))
         if broken:
             raise self._diverged(*say_broken(broken, self.options.loss_limit))
 
@@ -214,7 +231,7 @@ class Run:
         broken = not_finite(state)
         if broken:
             more = f" and {len(broken) - 1} more tensors" if len(broken) > 1 else ""
-            raise self._diverged(broken[0] + more, "no longer finite", self.step)
+            raise self._diverged(broken[0] + more, f"{'are' if more else 'is'} no longer finite", self.step)
 
     def _diverged(self, what: str, how: str, step: int) -> Diverged:
         return Diverged(self.method.name, what, how, step, self.last, self.saved)
@@ -230,22 +247,23 @@ class Run:
     def save(self) -> None:
         """Write checkpoint and history; raises ``Diverged``, and leaves the old ones, where this state is no good."""
         self._require_sane_losses()
+        self._join_losses()
         content = checkpoint.contents(self.method)
-        optimizers = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
-        self._require_finite({"weights": content["weights"], "optimizers": optimizers})
         state = {
             "identity": self.identity,
             "step": self.step,
-            "optimizers": optimizers,
-            "sampler": self.sampler.state_dict(),
-            "random": random_state(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "sampler": self.loader.state_dict(),
+            "random": self.ranks.gather(random_state()),
             "history": self.history.rows,
             "meter": self.meter.state_dict(),
             "best": self.best.state_dict(),
         }
-        checkpoint.save({**content, "training": state}, self.last)
+        self._require_finite({"weights": content["weights"], "optimizers": state["optimizers"]})
+        if self.ranks.leads:
+            checkpoint.save({**content, "training": state}, self.last)
+            self.history.save(self.folder / HISTORY)
         self.saved = self.step
-        self.history.save(self.folder / HISTORY)
 
     def restore(self) -> None:
         """Go on from the folder's checkpoint, if there is one; raises ``InputError`` unless it is this run's."""
@@ -262,8 +280,15 @@ class Run:
         self.history.rows = [tuple(row) for row in state["history"]]
         self.meter.load_state_dict(state["meter"], self.fabric.device)
         self.best.load_state_dict(state["best"])
-        set_random_state(state["random"])
         self.step = self.saved = state["step"]
+        self._restore_randomness(state["random"])
+
+    def _restore_randomness(self, states: list[dict[str, Any]]) -> None:
+        """Each process goes on with its own random numbers; one that was not there before begins with fresh ones."""
+        if self.ranks.rank < len(states):
+            set_random_state(states[self.ranks.rank])
+        else:
+            seed_everything(seed_of(self.options.seed, self.ranks.rank, self.step))
 
     def _restore_finished(self) -> None:
         """Take a finished run for what it is, though its last checkpoint was not kept."""
@@ -277,19 +302,8 @@ class Run:
         return self.trained.exists() and checkpoint.load(self.trained).get("identity") == self.identity
 
 
-def make_sampler(count: int, options: TrainingOptions) -> EpochSampler:
-    """Full batches only: a batch of one upsets batch norm. Raises ``InputError`` where there is not one full batch."""
-    if options.batch_size > count:
-        raise InputError(
-            "a batch is larger than the training set",
-            given=f"batch_size {options.batch_size}, {count} slices",
-            allowed=f"at most {count}",
-            cure="lower batch_size, or train on more slices",
-        )
-    return EpochSampler(count, options.batch_size, options.seed, drop_last=True)
-
-
-def endless(sampler: EpochSampler) -> Iterator[Any]:
-    """Batches of indices, epoch after epoch."""
-    while True:
-        yield from sampler
+def require_fitting(method: Method, slices: SliceSource) -> None:
+    """Raise ``InputError`` unless pictures and all label maps fit the method."""
+    first = slices.take([0])
+    for labels in slices.label_maps():
+        method.check(first._replace(labels=labels))

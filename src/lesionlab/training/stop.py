@@ -23,8 +23,15 @@ class Interrupted(RuntimeError):
 
     exit_status = os.EX_TEMPFAIL
 
-    def __init__(self, method: str, why: str, step: int, steps: int, checkpoint: Path) -> None:
-        self.why, self.step, self.checkpoint = why, step, checkpoint
+    def __init__(self, method: str, why: str, step: int, steps: int, checkpoint: Path | str) -> None:
+        self.why, self.step = why, step
+        self.arguments = {
+            "method": method,
+            "why": why,
+            "step": step,
+            "steps": steps,
+            "checkpoint": str(checkpoint),
+        }
         super().__init__(
             f"{method}: stopped after step {step} of {steps}, {why}. Nothing is lost: {checkpoint} holds the run, "
             "and the same command goes on from there"
