@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 
 from lesionlab.data.artifact import is_current, seal, write_json
-from lesionlab.data.batches import Batch, Slices
+from lesionlab.data.batches import Batch, SliceSource
 from lesionlab.data.lock import RUNS
+from lesionlab.data.mapped_slices import Selection
 from lesionlab.methods.base import Method
 from lesionlab.training.alone import alone_in
 from lesionlab.training.checkpoint import load_method
+from lesionlab.training.launch import Maker, fit_on_devices
 from lesionlab.training.loop import HISTORY, IMAGES, TRAINED, Validate, fit
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.tracker import Tracker
@@ -73,7 +75,7 @@ class TrainingRuns:
 
 def train_once(
     method: Method,
-    slices: Slices,
+    slices: SliceSource,
     options: TrainingOptions,
     folder: Path,
     key: str,
@@ -97,14 +99,57 @@ def train_once(
     Raises:
         InputError: another run trains in this folder now; and all that :func:`lesionlab.training.loop.fit` raises.
     """
-    if is_current(folder, key):
-        _log.info("%s: trained already, nothing changed", folder.name)
+    if _is_there(folder, key):
         return TrainingRun(folder)
     with alone_in(folder):
         _make_room(folder, key)
         fit(method, slices, options, folder, tracker=tracker, validate=validate, preview=preview)
         seal(folder, key)
     return TrainingRun(folder)
+
+
+def train_once_on_devices(
+    method: Method,
+    slices: Sequence[Selection],
+    options: TrainingOptions,
+    folder: Path,
+    key: str,
+    *,
+    tracker: Maker | None = None,
+    validate: Maker | None = None,
+    preview: Selection | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> TrainingRun:
+    """As :func:`train_once`, with slices that lie in stores, on as many devices as the options say.
+
+    Args:
+        method: freshly built.
+        slices: of slice stores, in order; in memory or mapped, as the options say.
+        options: length, batch, numerics, devices.
+        folder: of this run alone. What another run left there is removed.
+        key: fingerprint of everything the run is made from.
+        tracker: makes what receives curves and pictures.
+        validate: makes the validation.
+        preview: slices that pictures are made of.
+        environment: variables for the processes, for example an MLflow run's.
+    """
+    if _is_there(folder, key):
+        return TrainingRun(folder)
+    with alone_in(folder):
+        _make_room(folder, key)
+    fit_on_devices(
+        method, slices, options, folder, tracker=tracker, validate=validate, preview=preview, environment=environment
+    )
+    with alone_in(folder):
+        seal(folder, key)
+    return TrainingRun(folder)
+
+
+def _is_there(folder: Path, key: str) -> bool:
+    if is_current(folder, key):
+        _log.info("%s: trained already, nothing changed", folder.name)
+        return True
+    return False
 
 
 def _make_room(folder: Path, key: str) -> None:
