@@ -39,5 +39,13 @@ def fresh() -> Callable[..., Method]:
 def options() -> TrainingOptions:
     """Six steps of three slices, three at the full rate."""
     return TrainingOptions(
-        constant=3, decay=3, unit="steps", batch_size=3, device="cpu", log_every=2, checkpoint_every=3, image_moments=()
+        constant=3,
+        decay=3,
+        unit="steps",
+        batch_size=3,
+        device="cpu",
+        threads=1,
+        log_every=2,
+        checkpoint_every=3,
+        image_moments=(),
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lesionlab.errors import InputError
-from lesionlab.training.checkpoint import contents, fingerprint, load, load_method, save, save_method
+from lesionlab.training.checkpoint import contents, load, load_method, save, save_method
 
 
 def test_a_method_comes_back_from_its_file_alone(tmp_path, fresh, slices):
@@ -70,19 +70,3 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, fresh):
     with pytest.raises(Exception, match="pickle"):
         save({"format": 1, "weights": lambda: None}, path)
     assert path.read_bytes() == before
-
-
-def test_fingerprints(fresh, slices, options):
-    base = fingerprint(fresh(), slices, options)
-    assert base == fingerprint(fresh(), slices, options)
-    assert base == fingerprint(fresh(), slices, options.model_copy(update={"log_every": 7, "threads": 1}))
-    others = {
-        fingerprint(fresh(seed=1), slices, options),
-        fingerprint(fresh(), slices, options.model_copy(update={"precision": "bf16"})),
-        fingerprint(
-            fresh(),
-            type(slices)(*(t[1:] for t in (slices.images, slices.labels, slices.atlas, slices.tissues))),
-            options,
-        ),
-    }
-    assert len(others) == 3 and base not in others

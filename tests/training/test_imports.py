@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 FORBIDDEN = ("ants", "SimpleITK", "nibabel", "kedro", "mlflow")
-ROOMS = ("methods.registry", "training.loop", "training.checkpoint", "networks.unet", "losses.confidence")
+ROOMS = ("methods.registry", "training.loop", "training.worker", "training.runs", "networks.unet", "losses.confidence")
 
 
 def test_methods_and_training_load_nothing_heavy():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lesionlab.data.fingerprints import fingerprint_of
+from lesionlab.data.lock import RUNS
 
 __all__ = [
     "ASIDE",
@@ -159,8 +160,9 @@ def _plain(value: Any) -> Any:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    inside = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RECEIPT)
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in inside}
+    """Of every file but the receipt, and but the notes that runs leave each other."""
+    inside = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != RECEIPT)
+    return {path.as_posix(): (folder / path).stat().st_size for path in inside if RUNS not in path.parts}
 
 
 def _sync_tree(folder: Path) -> None:

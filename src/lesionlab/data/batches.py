@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +25,22 @@ class Batch(NamedTuple):
     labels: Tensor
     atlas: Tensor
     tissues: Tensor
+
+
+class SliceSource(Protocol):
+    """Slices in memory (`Slices`) or on disk (`lesionlab.data.mapped_slices.MappedSlices`)."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches come from."""
+
+    def take(self, indices: Tensor | np.ndarray | Sequence[int]) -> Batch:
+        """The slices at these places, in this order."""
+
+    def label_maps(self) -> Iterator[Tensor]:
+        """All label maps ``(n, H, W)`` uint8, in one or several pieces."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +90,13 @@ class Slices:
         """The first slices of the set, without a copy."""
         return Slices(self.images[:count], self.labels[:count], self.atlas[:count], self.tissues[:count])
 
-    def without_prior(self) -> Slices:
-        """Images and labels alone, for methods that take neither atlas nor tissue maps; without a copy."""
-        return Slices(self.images, self.labels, self.atlas[:, :0], self.tissues[:, :0])
+    def all(self) -> Batch:
+        """All slices, as a batch."""
+        return self.take(np.arange(len(self)))
+
+    def label_maps(self) -> Iterator[Tensor]:
+        """All label maps ``(N, H, W)`` uint8, in one piece."""
+        yield self.labels
 
     def take(self, indices: Tensor | np.ndarray | Sequence[int]) -> Batch:
         """The slices at these places, in this order."""
@@ -103,6 +123,32 @@ def concatenate(parts: Sequence[Slices]) -> Slices:
     )
 
 
+@dataclass(frozen=True)
+class Shuffle:
+    """How slices are mixed: all with all, or, for slices on slow disks, blocks of neighbours within a buffer.
+
+    Attributes:
+        block: neighbouring slices that stay close; 1 mixes all with all.
+        buffer: slices that are mixed with one another once the blocks are in random order.
+    """
+
+    block: int = 1
+    buffer: int = 1
+
+    def order(self, n: int, draw: np.random.Generator) -> np.ndarray:
+        """A random order ``(n,)``, in which every slice comes once."""
+        if self.block == 1:
+            return draw.permutation(n)
+        starts = draw.permutation(np.arange(0, n, self.block))
+        order = np.concatenate([np.arange(start, min(start + self.block, n)) for start in starts])
+        for start in range(0, n, self.buffer):
+            draw.shuffle(order[start : start + self.buffer])
+        return order
+
+
+_ALL_WITH_ALL = Shuffle()
+
+
 class EpochSampler:
     """Random order, a new one each epoch, the same for the same seed; can go on where it stopped.
 
@@ -114,15 +160,19 @@ class EpochSampler:
         batch_size: slices per batch.
         seed: of the whole run; the order of an epoch depends on it and on the epoch's number alone.
         drop_last: leave out a last batch that is not full.
+        shuffle: how slices are mixed.
 
     Raises:
         ValueError: an epoch would hold no batch.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int, drop_last: bool = False) -> None:
+    def __init__(
+        self, n: int, batch_size: int, seed: int, drop_last: bool = False, shuffle: Shuffle = _ALL_WITH_ALL
+    ) -> None:
         if n < 1 or batch_size < 1 or (drop_last and n < batch_size):
             raise ValueError(f"{n} slices in batches of {batch_size} (drop_last={drop_last}) make no batch")
         self.n, self.batch_size, self.seed, self.drop_last = n, batch_size, seed, drop_last
+        self.shuffle = shuffle
         self.epoch = 0
         self.position = 0  # the epoch's next batch
 
@@ -132,7 +182,7 @@ class EpochSampler:
 
     def order(self, epoch: int) -> np.ndarray:
         """The order ``(n,)`` of an epoch."""
-        return np.random.default_rng([self.seed, epoch]).permutation(self.n)
+        return self.shuffle.order(self.n, np.random.default_rng([self.seed, epoch]))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         epoch, batches = self.epoch, len(self)
@@ -149,6 +199,8 @@ class EpochSampler:
             "batch_size": self.batch_size,
             "seed": self.seed,
             "drop_last": int(self.drop_last),
+            "block": self.shuffle.block,
+            "buffer": self.shuffle.buffer,
             "epoch": self.epoch,
             "position": self.position,
         }
@@ -157,11 +209,11 @@ class EpochSampler:
         """Go on from there.
 
         Raises:
-            ValueError: the state belongs to a sampler of another size, batch size or seed.
+            ValueError: the state belongs to a sampler of another size, batch size, seed or shuffle.
         """
         own = self.state_dict()
-        different = [k for k in ("n", "batch_size", "seed", "drop_last") if state[k] != own[k]]
+        different = [k for k in own if k not in ("epoch", "position") and state.get(k) != own[k]]
         if different:
-            given = {k: state[k] for k in different}
+            given = {k: state.get(k) for k in different}
             raise ValueError(f"this sampler cannot go on from another's state: {given} against {own}")
         self.epoch, self.position = state["epoch"], state["position"]

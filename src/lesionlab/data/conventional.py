@@ -8,6 +8,9 @@ the device.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -75,6 +78,11 @@ class ConventionalOptions(BaseModel):
         return self.intensity_probability > 0 and max(
             self.intensity_gain, self.intensity_shift, self.intensity_gamma
         ) > 0  # fmt: skip
+
+
+def augmenter(**options: Any) -> Callable[[Batch], Batch]:
+    """:func:`augment` with these options, for a training that makes it where it is used."""
+    return partial(augment, options=ConventionalOptions(**options))
 
 
 def augment(batch: Batch, options: ConventionalOptions) -> Batch:

@@ -24,10 +24,10 @@ import pandera.pandas as pa
 
 from lesionlab.data.artifact import read_receipt, writing
 from lesionlab.data.cohort import SPLITS
+from lesionlab.data.mapped_slices import ARRAYS, require_whole_store
 from lesionlab.data.slices import StudySlices
 from lesionlab.errors import InputError
 
-ARRAYS = ("images", "labels", "atlas", "tissues")
 TABLE_FILE, ABOUT_FILE = "table.parquet", "store.json"
 
 SliceSchema = pa.DataFrameSchema(
@@ -75,14 +75,7 @@ class SliceStore:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
-        if read_receipt(self.root) is None:
-            raise InputError(
-                "this is no complete slice store",
-                given="a folder that is absent, unfinished, or lacks part of a file",
-                allowed="a folder written by the stage slices or synthesize",
-                cure="run that stage again",
-                file=self.root,
-            )
+        require_whole_store(self.root)
         about = json.loads((self.root / ABOUT_FILE).read_text(encoding="utf-8"))
         self.sequences: list[str] = about["sequences"]
         self.classes: list[str] = about["classes"]

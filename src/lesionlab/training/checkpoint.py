@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from lesionlab.data.batches import Slices
 from lesionlab.errors import InputError
 from lesionlab.methods.base import Method, Task
 from lesionlab.methods.registry import make_method
-from lesionlab.training.options import TrainingOptions
+from lesionlab.training.files import write_whole
+from lesionlab.training.identity import describe
 
 FORMAT = 1
-SAMPLED = 64  # slices, and values of each weight, that stand for the whole in a fingerprint
 
 
 def save(content: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint aside, then rename it: ``path`` holds the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".partial")
-    torch.save(content, aside)
-    aside.replace(path)
+    """Write a checkpoint, whole or not at all; raises ``InputError`` where the disk is full."""
+    write_whole(path, lambda file: torch.save(content, file))
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -49,23 +42,14 @@ def refusal(what: str, given: object, path: Path, cure: str) -> InputError:
     return InputError(what, given=given, allowed=f"a lesionlab checkpoint of format {FORMAT}", cure=cure, file=path)
 
 
-def describe(method: Method) -> dict[str, Any]:
-    """A method's name, options and task, JSON-able: enough to build it again."""
-    return {
-        "method": method.name,
-        "options": method.options.model_dump(mode="json"),
-        "task": method.task.model_dump(mode="json"),
-    }
-
-
 def contents(method: Method) -> dict[str, Any]:
     """What every checkpoint holds: the description and the weights."""
     return {"format": FORMAT, **describe(method), "weights": method.state_dict()}
 
 
-def save_method(method: Method, path: Path) -> None:
-    """Keep a trained method for inference: description and weights, no training state."""
-    save(contents(method), path)
+def save_method(method: Method, path: Path, **more: Any) -> None:
+    """Keep a trained method for inference: description and weights, no training state, and what else is given."""
+    save({**contents(method), **more}, path)
 
 
 def load_method(path: str | Path, device: torch.device | str = "cpu") -> Method:
@@ -82,36 +66,3 @@ def load_method(path: str | Path, device: torch.device | str = "cpu") -> Method:
     except (KeyError, RuntimeError, ValueError) as error:
         raise refusal("the checkpoint does not fit this version", error, path, "train the method again") from error
     return method.to(device).eval()
-
-
-def fingerprint(method: Method, slices: Slices, options: TrainingOptions) -> str:
-    """Hex digest of all that decides a run's result: method, fresh weights, decisive options and slices.
-
-    Weights and slices enter by a sample of their values, so that large sets cost no minutes.
-    """
-    digest = hashlib.sha256(json.dumps({**describe(method), "training": options.decisive()}, sort_keys=True).encode())
-    for weights in method.state_dict().values():
-        _absorb(digest, weights.flatten()[:SAMPLED])
-    places = torch.linspace(0, len(slices) - 1, min(SAMPLED, len(slices))).long()
-    digest.update(str(len(slices)).encode())
-    for part in slices.take(places):
-        _absorb(digest, part)
-    return digest.hexdigest()
-
-
-def _absorb(digest: hashlib._Hash, values: Tensor) -> None:
-    digest.update(str(tuple(values.shape)).encode())
-    digest.update(values.detach().cpu().contiguous().numpy().tobytes())
-
-
-def require_same_run(content: dict[str, Any], wanted: str, path: Path) -> None:
-    """Raise ``InputError`` unless a checkpoint belongs to the run with this fingerprint."""
-    given = content.get("training", {}).get("fingerprint", "none")
-    if given != wanted:
-        raise InputError(
-            "the checkpoint belongs to another run: its options, data or seed differ",
-            given=f"fingerprint {given[:12]}",
-            allowed=f"fingerprint {wanted[:12]}",
-            cure="train in another folder, delete this checkpoint, or restore the options it was made with",
-            file=path,
-        )

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lesionlab.training.files import write_whole
+
 GAP = 2  # pixels between tiles
 WHITE = 255
 
@@ -43,6 +45,5 @@ def _row(tiles: np.ndarray, columns: int) -> np.ndarray:
 
 def save_pictures(pictures: dict[str, Tensor], path: Path) -> None:
     """Keep pictures as float16 arrays in one ``.npz``, for figures made later."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: p.detach().float().cpu().numpy().astype(np.float16) for name, p in pictures.items()}
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]

@@ -30,15 +30,19 @@ class Progress:
         title: what is being trained.
         total: steps of the whole run.
         done: steps behind it already (a continued run).
+        shown: whether to show anything; of several processes one does.
     """
 
-    def __init__(self, title: str, total: int, done: int) -> None:
+    def __init__(self, title: str, total: int, done: int, shown: bool = True) -> None:
+        self.shown = shown
         self.title, self.total, self.done, self.first = title, total, done, done
         self.start = time.perf_counter()
-        self.bar = tqdm(total=total, initial=done, desc=title, unit="step", disable=not sys.stderr.isatty())
+        self.bar = tqdm(total=total, initial=done, desc=title, unit="step", disable=not (shown and sys.stderr.isatty()))
 
     def __enter__(self) -> Progress:
-        log.info("%s: training for %d steps%s", self.title, self.total, f", from step {self.done}" if self.done else "")
+        if self.shown:
+            after = f", from step {self.done}" if self.done else ""
+            log.info("%s: training for %d steps%s", self.title, self.total, after)
         return self
 
     def __exit__(
@@ -60,6 +64,6 @@ class Progress:
         """Show the latest measurements."""
         shown = ", ".join(f"{name} {values[name]:.3g}" for name in SHOWN if name in values)
         self.bar.set_postfix_str(shown)
-        if self.bar.disable:
+        if self.shown and self.bar.disable:
             left = duration(self.seconds_left())
             log.info("%s: step %d of %d, %s left; %s", self.title, self.done, self.total, left, shown)

@@ -18,6 +18,13 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def seed_of(seed: int, rank: int, step: int = 0) -> int:
+    """A seed for each process of a run, from a step on; the first process begins with the run's own."""
+    if not rank and not step:
+        return seed
+    return int(np.random.SeedSequence([seed, rank, step]).generate_state(1)[0])
+
+
 def random_state() -> dict[str, Any]:
     """The state of all generators, as numbers, strings, tuples and tensors (loadable without executing code)."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
@@ -46,11 +53,18 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 @contextmanager
-def own_randomness(seed: int) -> Iterator[None]:
-    """Seed everything inside the block; outside, the generators go on as if it had not run."""
+def undisturbed() -> Iterator[None]:
+    """Whatever is drawn inside the block, the generators go on afterwards as if it had not run."""
     before = random_state()
-    seed_everything(seed)
     try:
         yield
     finally:
         set_random_state(before)
+
+
+@contextmanager
+def own_randomness(seed: int) -> Iterator[None]:
+    """Seed everything inside the block; outside, the generators go on as if it had not run."""
+    with undisturbed():
+        seed_everything(seed)
+        yield

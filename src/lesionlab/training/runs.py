@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,13 @@ import numpy as np
 import pandas as pd
 
 from lesionlab.data.artifact import is_current, seal, write_json
-from lesionlab.data.batches import Batch, Slices
+from lesionlab.data.batches import Batch, SliceSource
+from lesionlab.data.lock import RUNS
+from lesionlab.data.mapped_slices import Selection
 from lesionlab.methods.base import Method
-from lesionlab.training.checkpoint import load_method, save_method
+from lesionlab.training.alone import alone_in
+from lesionlab.training.checkpoint import load_method
+from lesionlab.training.launch import Maker, fit_on_devices
 from lesionlab.training.loop import HISTORY, IMAGES, TRAINED, Augment, Validate, fit
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.tracker import Tracker
@@ -60,7 +64,7 @@ class TrainingRun:
 
 def train_once(
     method: Method,
-    slices: Slices,
+    slices: SliceSource,
     options: TrainingOptions,
     folder: Path,
     key: str,
@@ -84,23 +88,84 @@ def train_once(
         tracker: receives curves and pictures.
         validate: see :func:`lesionlab.training.loop.fit`.
         preview: slices that pictures are made of.
+
+    Raises:
+        InputError: another run trains in this folder now; and all that :func:`lesionlab.training.loop.fit` raises.
     """
+    if _is_there(folder, key):
+        return TrainingRun(folder)
+    with alone_in(folder):
+        _make_room(folder, key)
+        write_json(folder / SUBJECTS, sorted(set(subjects)))
+        fit(method, slices, options, folder, augment=augment, tracker=tracker, validate=validate, preview=preview)
+        seal(folder, key)
+    return TrainingRun(folder)
+
+
+def train_once_on_devices(
+    method: Method,
+    slices: Sequence[Selection],
+    options: TrainingOptions,
+    folder: Path,
+    key: str,
+    *,
+    subjects: Iterable[str] = (),
+    augment: Maker | None = None,
+    tracker: Maker | None = None,
+    validate: Maker | None = None,
+    preview: Selection | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> TrainingRun:
+    """As :func:`train_once`, with slices that lie in stores, on as many devices as the options say.
+
+    Args:
+        method: freshly built.
+        slices: of slice stores, in order; in memory or mapped, as the options say.
+        options: length, batch, numerics, devices.
+        folder: of this run alone. What another run left there is removed.
+        key: fingerprint of everything the run is made from.
+        subjects: whose slices they are, kept beside the run.
+        augment: makes what changes every batch.
+        tracker: makes what receives curves and pictures.
+        validate: makes the validation.
+        preview: slices that pictures are made of.
+        environment: variables for the processes, for example an MLflow run's.
+    """
+    if _is_there(folder, key):
+        return TrainingRun(folder)
+    with alone_in(folder):
+        _make_room(folder, key)
+        write_json(folder / SUBJECTS, sorted(set(subjects)))
+    fit_on_devices(
+        method,
+        slices,
+        options,
+        folder,
+        augment=augment,
+        tracker=tracker,
+        validate=validate,
+        preview=preview,
+        environment=environment,
+    )
+    with alone_in(folder):
+        seal(folder, key)
+    return TrainingRun(folder)
+
+
+def _is_there(folder: Path, key: str) -> bool:
     if is_current(folder, key):
         _log.info("%s: trained already, nothing changed", folder.name)
-        return TrainingRun(folder)
-    _make_room(folder, key)
-    write_json(folder / SUBJECTS, sorted(set(subjects)))
-    fit(method, slices, options, folder, augment=augment, tracker=tracker, validate=validate, preview=preview)
-    if not (folder / TRAINED).is_file():  # the run was stopped after its last checkpoint, before its last file
-        save_method(method, folder / TRAINED)
-    seal(folder, key)
-    return TrainingRun(folder)
+        return True
+    return False
 
 
 def _make_room(folder: Path, key: str) -> None:
     """Keep an unfinished run of this key, remove any other."""
     started = folder / _STARTED
     if not (started.is_file() and json.loads(started.read_text(encoding="utf-8")) == {"key": key}):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        for old in folder.iterdir():
+            if old.is_dir() and old.name != RUNS:
+                shutil.rmtree(old, ignore_errors=True)
+            elif not old.is_dir():
+                old.unlink()
         write_json(started, {"key": key})

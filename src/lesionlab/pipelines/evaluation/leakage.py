@@ -40,7 +40,8 @@ def check_leakage(
     learnt |= {f"synthesizer {key}": run.subjects() for key, run in synthesizers.items()}
     learnt |= {f"synthetic slices {key}": leakage.subjects_of(store.table) for key, store in synthetic.items()}
     learnt |= {f"segmenter {key}": run.subjects() for key, run in segmenters.items()}
-    return leakage.audit(learnt, {}, splits)
+    chose = {"checkpoints of the segmenters": slices.table.loc[slices.table["split"] == leakage.VALIDATION, "subject"]}
+    return leakage.audit(learnt, chose, splits)
 
 
 def _people(studies: Iterable[str], people: Mapping[str, str]) -> set[str]:

@@ -15,8 +15,8 @@ from lesionlab.methods.base import Synthesizer
 from lesionlab.metrics import calibration, segmentation, statistics, synthesis
 from lesionlab.parameters import CohortOptions, PublishedScore, StatisticsOptions
 from lesionlab.pipelines.evaluation import samples
-from lesionlab.pipelines.training.nodes import segment
 from lesionlab.training.runs import TrainingRun
+from lesionlab.training.validation import segment
 from lesionlab.trials.claims import claims_of, hold_against
 from lesionlab.trials.options import TrialOptions
 from lesionlab.trials.plan import NO_SYNTHESIZER, SegmenterCase, TrialPlan

@@ -16,8 +16,8 @@ from lesionlab.methods.samr import SAMR
 from lesionlab.methods.unet import UNetSegmenter
 from lesionlab.metrics import calibration, memorisation, sample_quality
 from lesionlab.metrics.segmentation import FIRST_LESION, dice
-from lesionlab.pipelines.training.nodes import segment
 from lesionlab.training.runs import TrainingRun
+from lesionlab.training.validation import segment
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 
 _BATCH = 32

@@ -15,10 +15,11 @@ from lesionlab.methods.samr import SAMR
 from lesionlab.pipelines.evaluation import samples
 from lesionlab.pipelines.evaluation.nodes import test_subjects
 from lesionlab.pipelines.report.results import Results
-from lesionlab.pipelines.training.nodes import preview_of, preview_split, segment
+from lesionlab.pipelines.training.nodes import preview_places, preview_split
 from lesionlab.reporting import charts, curves, panels, sample_charts
 from lesionlab.reporting.content import Picture
 from lesionlab.training.runs import TrainingRun
+from lesionlab.training.validation import segment
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 
 _SUBJECTS, _SLICES, _MADE = 6, 4, 6  # rows shown of the cohort, of test slices, of synthetic slices
@@ -224,12 +225,12 @@ def of_training(
 
 def of_moments(case: SynthesizerCase, slices: SliceStore, run: TrainingRun) -> Picture:
     """What a synthesizer drew early, midway and at its end, for slices it was not trained on where there are such."""
-    moments, preview = run.moments(), preview_of(slices)
+    moments, preview = run.moments(), slices.batch(preview_places(slices))
     shown = {"validation": "Validation slices", "train": "Training slices (there is no validation subject)"}
     data = panels.moments_panel(
         {f"step {step}": pictures["synthetic"].astype(np.float32) for step, pictures in moments.items()},
-        preview.images.numpy(),
-        preview.labels.numpy().astype(np.uint8),
+        preview.images,
+        preview.labels,
         [f"slice {at + 1}" for at in range(len(preview.labels))],
         slices.sequences,
         slices.classes,

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
-from lesionlab.data.batches import Batch, Slices, concatenate
-from lesionlab.data.conventional import augment
+from lesionlab.data.conventional import augment, augmenter
 from lesionlab.data.fingerprints import fingerprint_of
+from lesionlab.data.mapped_slices import Selection
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.synthetic import synthetic_count
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
-from lesionlab.methods.base import Method, Task
+from lesionlab.methods.base import Task
 from lesionlab.methods.registry import entry, make_method
 from lesionlab.methods.unet import UNetOptions, UNetSegmenter
-from lesionlab.metrics.segmentation import dice
 from lesionlab.parameters import AugmentationOptions, Parameters
 from lesionlab.pipelines.running import code_of
-from lesionlab.pipelines.tracking import MlflowTracker
+from lesionlab.pipelines.tracking import make_tracker, tracking_variables
+from lesionlab.training.launch import Maker
 from lesionlab.training.loop import fit
 from lesionlab.training.options import TrainingOptions
-from lesionlab.training.runs import TrainingRun, train_once
+from lesionlab.training.runs import TrainingRun, train_once_on_devices
+from lesionlab.training.validation import validation_dice
 from lesionlab.trials import leakage
 from lesionlab.trials.plan import SegmenterCase, SynthesizerCase, TrialPlan, plan_trial
 
 _PREVIEWED = 4  # validation slices shown while training
+_AUGMENT = f"{augment.__module__}:{augmenter.__name__}"
+_VALIDATE = f"{validation_dice.__module__}:{validation_dice.__name__}"
+_TRACK = f"{make_tracker.__module__}:{make_tracker.__name__}"
 
 _log = logging.getLogger(__name__)
 
@@ -55,15 +58,16 @@ def _train_synthesizer(case: SynthesizerCase, slices: SliceStore, folders: Folde
     method = make_method(case.recipe.method, case.recipe.options, task_of(slices), case.seed)
     code = code_of(entry(case.recipe.method).method, fit)
     key = fingerprint_of(slices.fingerprint, case.subjects, case.recipe.options, training.decisive(), case.seed, code)
-    return train_once(
+    return train_once_on_devices(
         method,
-        in_memory(slices, places),
+        [selection(slices, places)],
         training,
         folders.model("synthesizers") / case.key,
         key,
         subjects=learnt_from(slices, places, slices, case.key),
-        tracker=MlflowTracker(f"synthesizers/{case.key}"),
-        preview=preview_of(slices),
+        tracker=tracker(f"synthesizers/{case.key}"),
+        preview=selection(slices, preview_places(slices)),
+        environment=tracking_variables(),
     )
 
 
@@ -121,19 +125,20 @@ def _train_segmenter(
         conventional,
         options,
         training.decisive(),
-        code_of(UNetSegmenter, fit, augment),
+        code_of(UNetSegmenter, fit, augment, validation_dice),
     )
-    return train_once(
+    return train_once_on_devices(
         make_method("unet", options, task_of(slices), case.seed),
-        concatenate([in_memory(store, chosen).without_prior() for store, chosen in parts]),
+        [selection(store, chosen, prior=False) for store, chosen in parts],
         training,
         folders.model("segmenters") / case.key,
         key,
         subjects=subjects,
-        augment=partial(augment, options=conventional) if conventional is not None else None,
-        tracker=MlflowTracker(f"segmenters/{case.key}"),
-        validate=validation_dice(slices),
-        preview=preview_of(slices),
+        augment=Maker(target=_AUGMENT, arguments=conventional.model_dump()) if conventional is not None else None,
+        tracker=tracker(f"segmenters/{case.key}"),
+        validate=Maker(target=_VALIDATE, arguments={"store": str(slices.root)}),
+        preview=selection(slices, preview_places(slices), prior=False),
+        environment=tracking_variables(),
     )
 
 
@@ -161,41 +166,22 @@ def task_of(slices: SliceStore) -> Task:
     return Task(sequences=tuple(slices.sequences), lesion_classes=tuple(slices.classes))
 
 
-def in_memory(store: SliceStore, places: np.ndarray | None) -> Slices:
-    """Slices of a store in memory."""
-    return Slices.from_arrays(*store.batch(places))
+def selection(store: SliceStore, places: np.ndarray, prior: bool = True) -> Selection:
+    """Slices of a store, for a training that reads them itself."""
+    return Selection(store=store.root.resolve(), places=tuple(places.tolist()), prior=prior)
 
 
-def preview_of(slices: SliceStore) -> Batch:
+def tracker(prefix: str) -> Maker:
+    """The active MLflow run, for a training that logs into it itself."""
+    return Maker(target=_TRACK, arguments={"prefix": prefix})
+
+
+def preview_places(slices: SliceStore) -> np.ndarray:
     """A few validation slices with lesions (training ones where there are none), spread over the subjects."""
     places = slices.select(preview_split(slices), "pathological")
-    chosen = places[np.linspace(0, len(places) - 1, min(_PREVIEWED, len(places))).astype(int)]
-    return in_memory(slices, chosen).take(np.arange(len(chosen)))
+    return places[np.linspace(0, len(places) - 1, min(_PREVIEWED, len(places))).astype(int)]
 
 
 def preview_split(slices: SliceStore) -> str:
     """The split whose slices are shown while training."""
     return "validation" if len(slices.select("validation", "pathological")) else "train"
-
-
-def validation_dice(slices: SliceStore) -> Callable[[Method, int], dict[str, float]] | None:
-    """Dice per class over all validation slices together, as a curve; None where there is no validation subject."""
-    places = slices.select(split="validation")
-    if not len(places):
-        return None
-    batch = in_memory(slices, places)
-
-    def validate(method: Method, step: int) -> dict[str, float]:
-        device = next(method.parameters()).device
-        predicted = segment(method, batch.images.to(device)).cpu().numpy()
-        truth = batch.labels.numpy()
-        codes = enumerate(slices.classes, start=2)
-        return {f"validation/dice_{name}": dice(predicted == code, truth == code) for code, name in codes}
-
-    return validate
-
-
-def segment(method: Method, images: torch.Tensor, size: int = 32) -> torch.Tensor:
-    """Label maps ``(N, H, W)`` that a segmenter finds, some slices at a time."""
-    parts = [method.segment(part).argmax(1) for part in images.split(size)]  # type: ignore[operator]
-    return torch.cat(parts)

@@ -1,0 +1,206 @@
+"""Training on several devices: torchrun starts a process for each, and all that they need lies in files.
+
+A node calls :func:`fit_on_devices` whether there is one device or several. What cannot lie in a file, a tracker or a
+validation, is told by name (:class:`Maker`) and made where it is used. What an MLflow client has to know goes through
+the environment, which the processes inherit.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from lesionlab.data.lock import RUNS
+from lesionlab.data.mapped_slices import Selection, open_slices
+from lesionlab.errors import InputError
+from lesionlab.methods.base import Method
+from lesionlab.training.checkpoint import load_method, save_method
+from lesionlab.training.ending import Diverged
+from lesionlab.training.loop import TRAINED, fit
+from lesionlab.training.options import TrainingOptions
+from lesionlab.training.stop import SIGNALS, Interrupted
+
+JOB, START, ENDED = "job.json", "start.pt", "ended.json"
+WORKER = "lesionlab.training.worker"
+
+_LAST_LINES = 20  # of the processes' output that an error repeats
+_THREADS = "OMP_NUM_THREADS"
+
+
+class Maker(BaseModel):
+    """A function that makes a tracker or a validation in the process that needs it.
+
+    Attributes:
+        target: ``package.module:function``.
+        arguments: what it is called with, as far as JSON can tell it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: str
+    arguments: dict[str, Any] = {}
+
+    def make(self) -> Any:
+        """Import the function and call it."""
+        module, _, name = self.target.partition(":")
+        return getattr(importlib.import_module(module), name)(**self.arguments)
+
+
+class Job(BaseModel):
+    """A training, told in files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Path
+    slices: tuple[Selection, ...]
+    options: TrainingOptions
+    preview: Selection | None = None
+    tracker: Maker | None = None
+    validate_by: Maker | None = None
+    augment: Maker | None = None
+    resume: bool = True
+
+    def run(self, method: Method, leads: bool = True) -> None:
+        """Train in this process. Only the one that leads makes a tracker; all make a validation, but one uses it."""
+        fit(
+            method,
+            open_slices(self.slices, self.options.memory),
+            self.options,
+            self.folder,
+            augment=self.augment.make() if self.augment else None,
+            tracker=self.tracker.make() if self.tracker and leads else None,
+            validate=self.validate_by.make() if self.validate_by else None,
+            preview=self.preview.in_memory().all() if self.preview else None,
+            resume=self.resume,
+        )
+
+
+def fit_on_devices(
+    method: Method,
+    slices: Sequence[Selection],
+    options: TrainingOptions,
+    folder: Path,
+    *,
+    augment: Maker | None = None,
+    tracker: Maker | None = None,
+    validate: Maker | None = None,
+    preview: Selection | None = None,
+    resume: bool = True,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """As :func:`lesionlab.training.loop.fit`, with slices on disk, on as many devices as the options say.
+
+    Args:
+        method: freshly built; afterwards it holds the trained weights.
+        slices: of slice stores, in order.
+        options: length, batch, numerics, devices.
+        folder: of this run alone.
+        augment: makes what changes every batch.
+        tracker: makes what receives curves and pictures.
+        validate: makes the validation.
+        preview: slices that pictures are made of.
+        resume: go on from a checkpoint in ``folder``.
+        environment: variables for the processes, beside this process's own.
+
+    Raises:
+        InputError, Diverged, Interrupted: as ``fit`` raises them.
+        RuntimeError: the processes ended otherwise; repeats the last lines they wrote.
+    """
+    job = Job(
+        folder=folder,
+        slices=tuple(slices),
+        options=options,
+        preview=preview,
+        tracker=tracker,
+        validate_by=validate,
+        augment=augment,
+        resume=resume,
+    )
+    if options.devices == 1:
+        job.run(method)
+        return
+    _launch(job, method, environment or {})
+    method.load_state_dict(load_method(folder / TRAINED).state_dict())
+
+
+def _launch(job: Job, method: Method, environment: Mapping[str, str]) -> None:
+    """Write the job, run the processes to their end, and raise what they raised."""
+    place = job.folder / RUNS
+    place.mkdir(parents=True, exist_ok=True)
+    (place / ENDED).unlink(missing_ok=True)
+    save_method(method, place / START)
+    (place / JOB).write_text(job.model_dump_json(indent=2), encoding="utf-8")
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.options.devices}"]
+    threads = str(max(1, (os.cpu_count() or 1) // job.options.devices))
+    processes = subprocess.Popen(
+        [*words, "-m", WORKER, str(place)],
+        env={_THREADS: threads, **os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with _looking_after(processes):
+        lines = _pass_on(processes)
+    if processes.returncode:
+        raise _ending(place / ENDED, processes.returncode, lines)
+    (place / START).unlink()
+
+
+def _pass_on(processes: subprocess.Popen[str]) -> list[str]:
+    """Show what the processes write, to their end; the last lines."""
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    for line in processes.stderr or ():
+        sys.stderr.write(line)
+        last.append(line)
+    processes.wait()
+    return list(last)
+
+
+@contextmanager
+def _looking_after(processes: subprocess.Popen[str]) -> Iterator[None]:
+    """Hand signals on to torchrun, which hands them on to each process; end it where this block ends otherwise."""
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, lambda *_: processes.terminate()) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if processes.poll() is None:
+            processes.terminate()
+            processes.wait()
+
+
+def tell_ending(place: Path, error: BaseException) -> None:
+    """Leave word of what ended the processes, for the one that waits for them."""
+    told: dict[str, Any] = {"kind": type(error).__name__}
+    if isinstance(error, InputError):
+        names = ("what", "given", "allowed", "cure", "subject", "file")
+        told["arguments"] = {name: getattr(error, name) for name in names}
+    elif isinstance(error, Diverged | Interrupted):
+        told["arguments"] = error.arguments
+    else:
+        return
+    (place / ENDED).write_text(json.dumps(told), encoding="utf-8")
+
+
+def _ending(path: Path, status: int, lines: Sequence[str]) -> Exception:
+    """The error that ended the processes, as they told it, else with what they wrote last."""
+    kinds: dict[str, Any] = {"InputError": InputError, "Diverged": Diverged, "Interrupted": Interrupted}
+    if path.is_file():
+        told = json.loads(path.read_text(encoding="utf-8"))
+        error: Exception = kinds[told["kind"]](**told["arguments"])
+        return error
+    return RuntimeError(f"the training processes ended with status {status}; they wrote last:\n{''.join(lines)}")

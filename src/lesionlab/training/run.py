@@ -1,0 +1,314 @@
+"""One training run: its state, its steps, and what it writes on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from lesionlab.data.batches import Batch, SliceSource
+from lesionlab.methods.base import Method, at_rest
+from lesionlab.training import checkpoint
+from lesionlab.training.best import Best
+from lesionlab.training.device import on_device, open_device, say_norms
+from lesionlab.training.ending import Diverged, earliest, not_finite, say_broken
+from lesionlab.training.history import History, Meter, Stopwatch
+from lesionlab.training.identity import identify, require_same_run
+from lesionlab.training.loader import Loader, make_sampler, reads_ahead
+from lesionlab.training.montage import montage, save_pictures
+from lesionlab.training.options import TrainingOptions
+from lesionlab.training.progress import Progress
+from lesionlab.training.randomness import random_state, seed_everything, seed_of, set_random_state, undisturbed
+from lesionlab.training.ranks import Ranks
+from lesionlab.training.schedule import make_schedule
+from lesionlab.training.stepping import Stepper
+from lesionlab.training.stop import Interrupted, StopRequest
+from lesionlab.training.tracker import Tracker
+
+CHECKPOINT = "last.pt"
+BEST = "best.pt"
+TRAINED = "method.pt"
+HISTORY = "history.csv"
+IMAGES = "images"
+PREVIEWED = 4  # slices in a preview
+
+Validate = Callable[[Method, int], dict[str, float]]
+Augment = Callable[[Batch], Batch]
+
+
+class Run:
+    """One run: the method on its device, its optimizers, and where it stands. Writes nothing before it trains."""
+
+    def __init__(
+        self,
+        method: Method,
+        slices: SliceSource,
+        options: TrainingOptions,
+        folder: Path,
+        tracker: Tracker,
+        validate: Validate | None,
+        preview: Batch | None,
+        augment: Augment | None = None,
+    ) -> None:
+        self.augment = augment
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        self.method, self.options, self.tracker, self.validate = method, options, tracker, validate
+        self.folder, self.last, self.trained = folder, folder / CHECKPOINT, folder / TRAINED
+        self.best_file = folder / BEST
+        require_fitting(method, slices)
+        self.best = Best(options.best)
+        if validate is None:
+            self.best.require({})
+        self.sampler = make_sampler(len(slices), options)
+        self.schedule = make_schedule(options, len(self.sampler))
+        self.identity = identify(method, slices, options)
+        self.fabric = open_device(options)
+        self.ranks = Ranks.of(self.fabric)
+        self._join_ranks(slices)
+        places = torch.linspace(0, len(slices) - 1, min(PREVIEWED, len(slices))).long()
+        self.preview = self._prepare(slices.take(places) if preview is None else preview)
+        self.slices = on_device(slices, self.fabric.device)
+        self.optimizers = self._set_up()
+        self.stepper = Stepper(method, self.optimizers, self.fabric, self.ranks, options.clip_norm, options.accumulate)
+        self.history, self.meter, self.watch = History(), Meter(options.loss_limit), Stopwatch()
+        self.step = 0
+        self.saved: int | None = None  # step of the last checkpoint
+
+    def _join_ranks(self, slices: SliceSource) -> None:
+        """Processes draw different random numbers, and begin with the same weights."""
+        if self.ranks.size > 1:
+            make_sampler(len(slices), self.options, self.ranks.size)  # refuses what cannot be divided
+            if not self.ranks.leads:
+                seed_everything(seed_of(self.options.seed, self.ranks.rank))
+            say_norms(self.method, self.fabric.device, self.options.sync_batch_norm)
+
+    def _set_up(self) -> dict[str, Optimizer]:
+        self.fabric.to_device(self.method)
+        if self.ranks.size > 1:
+            if self.options.sync_batch_norm and self.fabric.device.type == "cuda":
+                torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.method)
+            self.ranks.copy_first(self.method.state_dict().values())
+        if self.options.channels_last:
+            self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.options.compile:
+            for network in self.method.children():
+                network.compile()
+        made = self.method.optimizers().items()
+        return {name: self.fabric.setup_optimizers(optimizer) for name, optimizer in made}  # type: ignore[misc]
+
+    def _prepare(self, batch: Batch) -> Batch:
+        """A batch on the device, in the memory format of the networks."""
+        layout = torch.channels_last if self.options.channels_last else torch.contiguous_format
+        device = self.fabric.device
+        return Batch(*(t.to(device, memory_format=layout) if t.ndim == 4 else t.to(device) for t in batch))
+
+    def train(self) -> None:
+        """Take the steps that are left, and leave the trained method."""
+        began = self.step
+        if not self.finished():
+            self.method.train()
+            if not self.step:
+                self._require_measure()
+            self._take_steps()
+        self._finish(trained_now=self.step > began)
+
+    def finished(self) -> bool:
+        """Whether the last step is taken, or patience has ended the run before."""
+        return self.step >= self.schedule.steps or self.best.exhausted
+
+    def _take_steps(self) -> None:
+        ahead = reads_ahead(self.slices, self.fabric.device)
+        with (
+            StopRequest(self.options.max_minutes) as request,
+            Loader(self.slices, self.sampler, self.ranks, ahead) as self.loader,
+            Progress(self.method.name, self.schedule.steps, self.step, shown=self.ranks.leads) as progress,
+        ):
+            self.watch.restart()
+            while not self.finished():
+                self._take_step()
+                progress.advance()
+                self._report(progress)
+                why = request.why(self.finished())
+                if self.ranks.any(why is not None):
+                    self._stop(why or "as another process of it was asked")
+
+    def _stop(self, why: str) -> None:
+        """Leave all that is needed to go on (a finished run its trained method too), and say so."""
+        if self.saved != self.step:
+            self.save()
+        if self.finished():
+            self._finish(trained_now=True)
+        self.ranks.any(False)  # no process ends before the first has written: torchrun would end that one too
+        kept = self.last if self.last.exists() else self.trained
+        raise Interrupted(self.method.name, why, self.step, self.schedule.steps, kept)
+
+    def _require_measure(self) -> None:
+        """Raise ``InputError`` at once where validation, hours later, would not give what the best is chosen by."""
+        if self.ranks.leads and self.validate and self.options.best:
+            with undisturbed(), at_rest(self.method):
+                self.best.require(self.validate(self.method, self.step))
+
+    def _finish(self, trained_now: bool) -> None:
+        """Leave ``method.pt``, its weights in the method, and no more beside it than the options keep; repeatable."""
+        if not self.ranks.leads:
+            return
+        if not trained_now and self._is_trained_already():
+            self.method.load_state_dict(checkpoint.load(self.trained)["weights"])
+        else:
+            if self.options.trained == "best":
+                self.method.load_state_dict(checkpoint.load(self.best_file)["weights"])
+            checkpoint.save_method(self.method, self.trained, identity=self.identity)
+        if self.options.trained == "best":
+            self.best_file.unlink(missing_ok=True)
+        if not self.options.keep_last:
+            self.last.unlink(missing_ok=True)
+
+    def _take_step(self) -> None:
+        with self.watch.load():
+            batch = self._prepare(self.loader.take())
+            if self.augment is not None:
+                batch = self._prepare(self.augment(batch))
+        for optimizer in self.optimizers.values():
+            self.schedule.apply(optimizer, self.step)
+        self.step += 1
+        self.meter.add(self.stepper.take(batch), self.step)
+
+    def _report(self, progress: Progress) -> None:
+        """After a step: curves, validation, pictures and checkpoint, each when it is due."""
+        with self.watch.pause():
+            if self.validate and (self._is_due(self.options.validate_every) or self.step == self.schedule.steps):
+                self._run_validation(self.validate)
+        final = self.finished()
+        if final or self._is_due(self.options.log_every):
+            progress.report(self._measure())
+        with self.watch.pause():
+            if self.ranks.leads and self.step in self._picture_steps():
+                self._take_pictures()
+            if final or self._is_due(self.options.checkpoint_every):
+                self.save()
+
+    def _is_due(self, every: int | None) -> bool:
+        return every is not None and self.step % every == 0
+
+    def _run_validation(self, validate: Validate) -> None:
+        """The first process validates and keeps the best; all know how it went, since it may end the run."""
+        if self.ranks.leads:
+            with at_rest(self.method):
+                values = validate(self.method, self.step)
+            self._record(values)
+            if self.best.see(values, self.step) and self.options.best:
+                self._require_finite({"weights": self.method.state_dict()})
+                chosen = {"measure": self.options.best.measure, "value": self.best.value, "step": self.step}
+                checkpoint.save_method(self.method, self.best_file, best=chosen)
+        self.best.load_state_dict(self.ranks.from_first(self.best.state_dict()))
+
+    def _measure(self) -> dict[str, float]:
+        self._require_sane_losses()
+        speed = self.watch.rates(self.meter.count)
+        self._join_losses()
+        means = self.meter.drain()
+        rates = {f"rate/{name}": o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
+        self._record(means | rates | speed)
+        self.watch.restart()
+        return means
+
+    def _record(self, values: dict[str, float]) -> None:
+        self.history.add(self.step, values)
+        if self.ranks.leads:
+            self.tracker.metrics(values, self.step)
+
+    def _join_losses(self) -> None:
+        """Losses so far as means over the processes' parts, in each process."""
+        if self.meter.count:
+            self.ranks.average([self.meter.sums])
+
+    def _require_sane_losses(self) -> None:
+        """Losses are looked at when an entry or a checkpoint is due, since each look waits for the device."""
+        broken = earliest(self.ranks.gather(self.meter.broken()))
+        if broken:
+            raise self._diverged(*say_broken(broken, self.options.loss_limit))
+
+    def _require_finite(self, state: dict[str, Any]) -> None:
+        broken = not_finite(state)
+        if broken:
+            more = f" and {len(broken) - 1} more tensors" if len(broken) > 1 else ""
+            raise self._diverged(broken[0] + more, f"{'are' if more else 'is'} no longer finite", self.step)
+
+    def _diverged(self, what: str, how: str, step: int) -> Diverged:
+        return Diverged(self.method.name, what, how, step, self.last, self.saved)
+
+    def _picture_steps(self) -> set[int]:
+        return {max(1, round(moment * self.schedule.steps)) for moment in self.options.image_moments}
+
+    def _take_pictures(self) -> None:
+        pictures = self.method.validation_images(self.preview)
+        save_pictures(pictures, self.folder / IMAGES / f"step-{self.step:06d}.npz")
+        self.tracker.images(montage(pictures), "montage", self.step)
+
+    def save(self) -> None:
+        """Write checkpoint and history; raises ``Diverged``, and leaves the old ones, where this state is no good."""
+        self._require_sane_losses()
+        self._join_losses()
+        content = checkpoint.contents(self.method)
+        state = {
+            "identity": self.identity,
+            "step": self.step,
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "sampler": self.loader.state_dict(),
+            "random": self.ranks.gather(random_state()),
+            "history": self.history.rows,
+            "meter": self.meter.state_dict(),
+            "best": self.best.state_dict(),
+        }
+        self._require_finite({"weights": content["weights"], "optimizers": state["optimizers"]})
+        if self.ranks.leads:
+            checkpoint.save({**content, "training": state}, self.last)
+            self.history.save(self.folder / HISTORY)
+        self.saved = self.step
+
+    def restore(self) -> None:
+        """Go on from the folder's checkpoint, if there is one; raises ``InputError`` unless it is this run's."""
+        if not self.last.exists():
+            self._restore_finished()
+            return
+        content = checkpoint.load(self.last)
+        state = content.get("training", {})
+        require_same_run(state.get("identity", {}), self.identity, self.last)
+        self.method.load_state_dict(content["weights"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.sampler.load_state_dict(state["sampler"])
+        self.history.rows = [tuple(row) for row in state["history"]]
+        self.meter.load_state_dict(state["meter"], self.fabric.device)
+        self.best.load_state_dict(state["best"])
+        self.step = self.saved = state["step"]
+        self._restore_randomness(state["random"])
+
+    def _restore_randomness(self, states: list[dict[str, Any]]) -> None:
+        """Each process goes on with its own random numbers; one that was not there before begins with fresh ones."""
+        if self.ranks.rank < len(states):
+            set_random_state(states[self.ranks.rank])
+        else:
+            seed_everything(seed_of(self.options.seed, self.ranks.rank, self.step))
+
+    def _restore_finished(self) -> None:
+        """Take a finished run for what it is, though its last checkpoint was not kept."""
+        given = checkpoint.load(self.trained).get("identity") if self.trained.exists() else None
+        if given is not None:
+            require_same_run(given, self.identity, self.trained)
+            self.history, self.step = History.read(self.folder / HISTORY), self.schedule.steps
+
+    def _is_trained_already(self) -> bool:
+        """Whether ``method.pt`` is there, and of this run."""
+        return self.trained.exists() and checkpoint.load(self.trained).get("identity") == self.identity
+
+
+def require_fitting(method: Method, slices: SliceSource) -> None:
+    """Raise ``InputError`` unless pictures and all label maps fit the method."""
+    first = slices.take([0])
+    for labels in slices.label_maps():
+        method.check(first._replace(labels=labels))

@@ -1,0 +1,46 @@
+"""One process of several that train together; torchrun starts it: ``torchrun -m lesionlab.training.worker FOLDER``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from lesionlab.errors import InputError
+from lesionlab.training.checkpoint import load_method
+from lesionlab.training.ending import Diverged
+from lesionlab.training.launch import ENDED, JOB, START, Job, tell_ending
+from lesionlab.training.stop import Interrupted
+
+_FAILED = 1
+_PATIENCE_S, _POLL_S = 10, 0.05
+
+
+def main(place: Path) -> int:
+    """Train by the job in this folder; the exit status. The process that leads leaves word of what went wrong."""
+    leads = os.environ["RANK"] == "0"
+    logging.basicConfig(level=logging.INFO if leads else logging.WARNING, format="%(message)s")
+    job = Job.model_validate_json((place / JOB).read_text(encoding="utf-8"))
+    try:
+        job.run(load_method(place / START).train(), leads)
+    except (InputError, Diverged, Interrupted) as error:
+        if leads:
+            tell_ending(place, error)
+        else:
+            print(error, file=sys.stderr)
+            _wait_for(place / ENDED)
+        return error.exit_status if isinstance(error, Interrupted) else _FAILED
+    return 0
+
+
+def _wait_for(path: Path) -> None:
+    """Let the first process leave its word: torchrun ends all as soon as one has ended."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,49 @@
+"""What a run is made from, and how a refusal names what differs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lesionlab.errors import InputError
+from lesionlab.training.identity import difference, identify, require_same_run
+
+
+def test_the_same_run_is_the_same_whatever_has_no_effect(fresh, slices, options):
+    base = identify(fresh(), slices, options)
+    assert base == identify(fresh(), slices, options.model_copy(update={"log_every": 7, "threads": 1}))
+    assert base == json.loads(json.dumps(base))
+    require_same_run(base, identify(fresh(), slices, options), Path("last.pt"))
+
+
+def test_what_differs_is_named(fresh, slices, options):
+    base = identify(fresh(), slices, options)
+    fewer = type(slices)(*(t[1:] for t in (slices.images, slices.labels, slices.atlas, slices.tissues)))
+    other_seed = difference(base, identify(fresh(seed=1), slices, options))
+    assert [key for key, _, _ in other_seed] == ["first_weights"]
+    half = options.model_copy(update={"precision": "bf16"})
+    assert difference(base, identify(fresh(), slices, half)) == [("training.precision", "fp32", "bf16")]
+    keys = [key for key, _, _ in difference(base, identify(fresh(), fewer, options))]
+    assert keys == ["slices.count", "slices.content"]
+
+
+def test_keys_that_one_side_lacks_differ_too():
+    given, wanted = {"a": {"b": 1, "old": 2}}, {"a": {"b": 1, "new": [3]}}
+    assert difference(given, wanted) == [("a.new", "nothing", [3]), ("a.old", 2, "nothing")]
+
+
+def test_the_error_gives_both_values(fresh, slices, options):
+    given, wanted = (identify(fresh(), slices, options.model_copy(update={"seed": s, "decay": s})) for s in (4, 5))
+    with pytest.raises(InputError) as caught:
+        require_same_run(given, wanted, Path("last.pt"))
+    assert caught.value.what == "the checkpoint belongs to another run: training.decay, training.seed differ"
+    assert caught.value.given == "training.decay = 4, training.seed = 4"
+    assert caught.value.allowed == "training.decay = 5, training.seed = 5"
+
+
+def test_many_differences_are_counted():
+    wanted = {str(number): number for number in range(10)}
+    with pytest.raises(InputError, match=r"0, 1, 2, 3, 4, 5, 6, 7, and 2 more differ\. Given: 0 = nothing"):
+        require_same_run({}, wanted, Path("last.pt"))
