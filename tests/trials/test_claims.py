@@ -108,7 +108,7 @@ def test_the_summary_counts_verdicts(scores):
     claims = claims_of({"cgsamr": "CG-SAMR"}, {}, ["real", "real+50%"], CLASSES)
     table = summary(hold_against(claims, scores, resamples=200))
     assert table[[HOLDS, FAILS, OPEN]].to_numpy().tolist() == [[1, 1, 1]]
-    assert (table["smallest"].item(), table["largest"].item()) == pytest.approx((-0.1, 0.1))
+    assert (table["least_difference"].item(), table["greatest_difference"].item()) == pytest.approx((-0.1, 0.1))
 
 
 @pytest.mark.parametrize(

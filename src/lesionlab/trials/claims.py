@@ -156,8 +156,8 @@ def summary(tested: pd.DataFrame) -> pd.DataFrame:
                 "claim": claim,
                 "training_subjects": size,
                 **{name: int(counts.get(name, 0)) for name in (HOLDS, FAILS, OPEN)},
-                "smallest": own["difference"].min(),
-                "largest": own["difference"].max(),
+                "least_difference": own["difference"].min(),
+                "greatest_difference": own["difference"].max(),
             }
         )
     return pd.DataFrame(rows)
