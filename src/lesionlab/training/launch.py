@@ -14,10 +14,12 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -35,7 +37,7 @@ from lesionlab.training.stop import SIGNALS, Interrupted
 JOB, START, ENDED = "job.json", "start.pt", "ended.json"
 WORKER = "lesionlab.training.worker"
 
-_LAST_LINES = 20  # of the processes' output that an error repeats
+_LAST_LINES = 40  # of the processes' output that an error repeats
 _THREADS = "OMP_NUM_THREADS"
 
 
@@ -116,7 +118,7 @@ def fit_on_devices(
 
     Raises:
         InputError, Diverged, Interrupted: as ``fit`` raises them.
-        RuntimeError: the processes ended otherwise; repeats the last lines they wrote.
+        RuntimeError: the processes ended otherwise; repeats what the first one told, or the last lines they wrote.
     """
     job = Job(
         folder=folder,
@@ -137,13 +139,17 @@ def fit_on_devices(
 
 def _launch(job: Job, method: Method, environment: Mapping[str, str]) -> None:
     """Write the job, run the processes to their end, and raise what they raised."""
-    place = job.folder / RUNS
-    place.mkdir(parents=True, exist_ok=True)
-    (place / ENDED).unlink(missing_ok=True)
-    save_method(method, place / START)
-    (place / JOB).write_text(job.model_dump_json(indent=2), encoding="utf-8")
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.options.devices}"]
-    threads = str(max(1, (os.cpu_count() or 1) // job.options.devices))
+    (job.folder / RUNS).mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=job.folder / RUNS, prefix="job-") as name:
+        place = Path(name)
+        save_method(method, place / START)
+        (place / JOB).write_text(job.model_dump_json(indent=2), encoding="utf-8")
+        _run_processes(place, job.options.devices, environment)
+
+
+def _run_processes(place: Path, devices: int, environment: Mapping[str, str]) -> None:
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
+    threads = str(max(1, (os.cpu_count() or 1) // devices))
     processes = subprocess.Popen(
         [*words, "-m", WORKER, str(place)],
         env={_THREADS: threads, **os.environ, **environment},
@@ -154,7 +160,6 @@ def _launch(job: Job, method: Method, environment: Mapping[str, str]) -> None:
         lines = _pass_on(processes)
     if processes.returncode:
         raise _ending(place / ENDED, processes.returncode, lines)
-    (place / START).unlink()
 
 
 def _pass_on(processes: subprocess.Popen[str]) -> list[str]:
@@ -192,15 +197,16 @@ def tell_ending(place: Path, error: BaseException) -> None:
     elif isinstance(error, Diverged | Interrupted):
         told["arguments"] = error.arguments
     else:
-        return
+        told["text"] = "".join(traceback.format_exception(error))
     (place / ENDED).write_text(json.dumps(told), encoding="utf-8")
 
 
 def _ending(path: Path, status: int, lines: Sequence[str]) -> Exception:
     """The error that ended the processes, as they told it, else with what they wrote last."""
     kinds: dict[str, Any] = {"InputError": InputError, "Diverged": Diverged, "Interrupted": Interrupted}
-    if path.is_file():
-        told = json.loads(path.read_text(encoding="utf-8"))
+    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"kind": None}
+    if told["kind"] in kinds:
         error: Exception = kinds[told["kind"]](**told["arguments"])
         return error
-    return RuntimeError(f"the training processes ended with status {status}; they wrote last:\n{''.join(lines)}")
+    last = told.get("text", "".join(lines))
+    return RuntimeError(f"the training processes ended with status {status}; the last that they told:\n{last}")

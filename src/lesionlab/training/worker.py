@@ -32,6 +32,10 @@ def main(place: Path) -> int:
             print(error, file=sys.stderr)
             _wait_for(place / ENDED)
         return error.exit_status if isinstance(error, Interrupted) else _FAILED
+    except Exception as error:
+        if leads:
+            tell_ending(place, error)
+        raise
     return 0
 
 
