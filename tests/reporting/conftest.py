@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 COLUMNS = [
-    "method", "cohort", "protocol", "synthesizer", "training_subjects", "sequence", "class", "metric", "mean", "std", "median", "ci_low", "ci_high",
-    "n", "seed", "seed_std", "published", "p_value", "rank_biserial",
+    "method", "cohort", "protocol", "synthesizer", "training_subjects", "sequence", "class", "metric",
+    "mean", "std", "median", "ci_low", "ci_high", "n", "seed", "seed_std", "published", "p_value", "rank_biserial",
 ]  # fmt: skip
 
 

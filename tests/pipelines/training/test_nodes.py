@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from lesionlab.data.batches import Slices
 from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
 from lesionlab.methods.registry import make_method
