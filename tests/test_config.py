@@ -52,6 +52,8 @@ def test_an_experiment_unlike_any_other_lists_them_all(conf):
         ({"cgsmr": {"lambda_cm": 1}}, "cgsmr", "cgsamr"),
         ({"cgsamr_training": {"constnt": 3}}, "cgsamr_training.constnt", "constant"),
         ({"cgsamr": {"weights": {"confidnce": 1}}}, "cgsamr.weights.confidnce", "confidence"),
+        ({"trials": {"mine": {"synthesizer": ["samr"]}}}, "trials.mine.synthesizer", "synthesizers"),
+        ({"arms": {"mine": {"conventonal": True}}}, "arms.mine.conventonal", "conventional"),
         ({"layouts": {"phantom": {"lesion": {"cods": {1: "edema"}}}}}, "layouts.phantom.lesion.cods", "codes"),
     ],
 )
@@ -133,6 +135,8 @@ def test_a_fold_has_a_folder_within_the_experiments(conf):
     assert chosen["globals"]["results"] == "data/experiments/small/fold1"
     assert chosen["catalog"]["coregistered"]["filepath"] == "data/experiments/small/03_primary/coregister"
     assert chosen["catalog"]["slices"]["filepath"] == "data/experiments/small/fold1/04_feature/slices"
+    report = chosen["catalog"]["{trial}.report"]["filepath"]
+    assert report == "data/experiments/small/fold1/08_reporting/{trial}/report.html"
 
 
 def test_nearest():

@@ -18,12 +18,15 @@ from mlflow.tracking import MlflowClient
 from pydantic import BaseModel
 
 import lesionlab
+from lesionlab.config import ExperimentConfigLoader
 from lesionlab.errors import InputError
 from lesionlab.hooks import QuarantineError, QuarantineHooks, RequirementHooks, TrackingHooks, commit, flatten
-from lesionlab.imaging.atlas import AtlasOptions
 from lesionlab.metrics.statistics import TABLE_COLUMNS
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.tracking import MlflowTracker, mlflow_name
+from lesionlab.settings import CONFIG_LOADER_ARGS
+
+CONF = Path(__file__).parents[1] / "conf"
 
 #: What quality control found: one study to look at, one held back.
 FLAGS = pd.DataFrame(
@@ -155,9 +158,11 @@ def test_tables_pages_curves_and_times_are_kept(hooks, project):
     step = SimpleNamespace(name="train")
     hooks.before_node_run(step)
     cell = {"method": "unet", "protocol": "real+25%", "sequence": "all", "class": "edema", "metric": "dice"}
+    cell |= {"synthesizer": "samr", "training_subjects": 8}
     table = pd.DataFrame([dict.fromkeys(TABLE_COLUMNS, 0) | cell | {"mean": 0.25}])
-    hooks.after_dataset_saved("augmentation_table", table)
-    hooks.after_dataset_saved("report", "<p>page</p>")
+    hooks.after_dataset_saved("mine.augmentation_table", table)
+    hooks.after_dataset_saved("mine.report", "<p>page</p>")
+    hooks.after_dataset_saved("other.report", "<p>other page</p>")  # of another trial, in the same run
     hooks.after_dataset_saved("slices", object())  # neither table nor page: nothing is logged
     tracker = MlflowTracker("unet/real+25%")
     tracker.metrics({"loss": 3.0}, 1)
@@ -166,17 +171,18 @@ def test_tables_pages_curves_and_times_are_kept(hooks, project):
     hooks.after_node_run(step)
     hooks.after_pipeline_run()
     metrics = last_run(project).data.metrics
-    assert metrics["unet/real_25_/all/edema/dice"] == 0.25
+    assert metrics["unet/real_25_/samr/8/all/edema/dice"] == 0.25
     assert metrics["unet/real_25_/loss"] == 2.0
     assert metrics["seconds/train"] >= 0
     assert artifacts(project) == {
-        "tables/augmentation_table.csv",
-        "report.html",
+        "mine/tables/augmentation_table.csv",
+        "mine/report.html",
+        "other/report.html",
         "images/unet/real_25_/montage-000005.png",
     }
     root = project / "artifacts" / last_run(project).info.run_id / "artifacts"
-    pd.testing.assert_frame_equal(pd.read_csv(root / "tables" / "augmentation_table.csv"), table)
-    assert (root / "report.html").read_text(encoding="utf-8") == "<p>page</p>"
+    pd.testing.assert_frame_equal(pd.read_csv(root / "mine" / "tables" / "augmentation_table.csv"), table)
+    assert (root / "mine" / "report.html").read_text(encoding="utf-8") == "<p>page</p>"
     history = MlflowClient().get_metric_history(last_run(project).info.run_id, "unet/real_25_/loss")
     assert [(entry.step, entry.value) for entry in history] == [(1, 3.0), (5, 2.0)]
 
@@ -297,17 +303,53 @@ def test_a_run_that_did_not_look_at_the_scans_says_nothing():
 # --- requirements -----------------------------------------------------------------------------------------------------
 
 
-def training_of(name: str, *, atlas: bool) -> tuple:
-    """A pipeline of one node, and a catalog with the atlas on or off."""
-    made = pipeline([node(lambda slices: None, "slices", "method", name=name)])
-    return made, DataCatalog({"params:atlas": MemoryDataset(AtlasOptions(enabled=atlas))})
+@pytest.fixture(scope="module")
+def parameters() -> dict:
+    """The default experiment's."""
+    return ExperimentConfigLoader(str(CONF), "base", **CONFIG_LOADER_ARGS)["parameters"]
 
 
-def test_cgsamr_without_an_atlas_is_refused_before_anything_runs():
-    with pytest.raises(InputError, match="needs an atlas.*atlas.enabled: false"):
-        RequirementHooks().before_pipeline_run(*training_of("train_cgsamr", atlas=False))
+def one_node(name: str, values: dict, **changed) -> tuple:
+    """A pipeline of one node, and a catalog with the parameters."""
+    made = pipeline([node(lambda slices: None, "slices", "made", name=name)])
+    return made, DataCatalog({"parameters": MemoryDataset(values | changed)})
 
 
-@pytest.mark.parametrize(("name", "atlas"), [("train_cgsamr", True), ("train_unets", False)])
-def test_runs_that_have_what_they_need_are_let_through(name, atlas):
-    RequirementHooks().before_pipeline_run(*training_of(name, atlas=atlas))
+@pytest.mark.parametrize(
+    ("trial", "needy"),
+    [("cgsamr", "CG-SAMR needs"), ("comparison", "CG-SAMR, SAMR need"), ("ablation", "CG-SAMR, w/o confidence, ")],
+)
+def test_synthesizers_without_the_atlas_they_take_are_refused_before_anything_runs(parameters, trial, needy):
+    with pytest.raises(InputError, match=f"{needy}.*an atlas.*atlas.enabled: false") as error:
+        RequirementHooks().before_pipeline_run(
+            *one_node(f"{trial}.train_synthesizers", parameters, atlas={"enabled": False})
+        )
+    assert "w/o atlas" not in str(error.value)
+
+
+def test_a_trial_of_synthesizers_that_do_without_an_atlas_is_let_through(parameters):
+    ablation = parameters["trials"]["ablation"] | {"synthesizers": ["without_atlas"]}
+    trials = parameters["trials"] | {"ablation": ablation}
+    given = one_node("ablation.train_synthesizers", parameters, atlas={"enabled": False}, trials=trials)
+    RequirementHooks().before_pipeline_run(*given)
+
+
+@pytest.mark.parametrize(
+    ("name", "enabled"),
+    [
+        ("cgsamr.train_synthesizers", True),
+        ("cgsamr.train_segmenters", False),  # the segmenters alone, on slices that another run has drawn
+        ("make_slices", False),
+    ],
+)
+def test_runs_that_have_what_they_need_are_let_through(parameters, name, enabled):
+    RequirementHooks().before_pipeline_run(*one_node(name, parameters, atlas={"enabled": enabled}))
+
+
+def test_a_trial_without_a_test_subject_is_refused_before_anything_runs(parameters):
+    none = parameters["splits"] | {"test": 0}
+    with pytest.raises(InputError, match="no test subject to score.*splits.test: 0"):
+        RequirementHooks().before_pipeline_run(*one_node("samr.tabulate", parameters, splits=none))
+    RequirementHooks().before_pipeline_run(*one_node("make_slices", parameters, splits=none))
+    folds = {"protocol": "leave_one_out", "test": 0}
+    RequirementHooks().before_pipeline_run(*one_node("samr.tabulate", parameters, splits=folds))

@@ -13,7 +13,7 @@ from lesionlab.config import ConfigurationError, ExperimentConfigLoader, validat
 from lesionlab.data.engine import Engine
 from lesionlab.data.layout import find_layout
 from lesionlab.imaging.phantom import SEQUENCES
-from lesionlab.parameters import AugmentationOptions, Parameters, RunOptions, known_names
+from lesionlab.parameters import Parameters, RunOptions, known_names
 from lesionlab.settings import CONFIG_LOADER_ARGS
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -80,15 +80,39 @@ def test_the_default_is_the_embedded_phantom():
     assert parameters.cohort.source == "phantom" and parameters.phantom.subjects == 24
     assert parameters.sequences == list(SEQUENCES)
     assert parameters.lesion_classes == ["edema", "cavity", "tumor"]
-    assert parameters.augmentation.ratios == {"real+25%": 0.5, "real+50%": 1.0}
+    # The papers' 25 % and 50 % of all training slices are half as many synthetic ones as real ones, and as many.
+    ratios = {name: arm.synthetic for name, arm in parameters.arms.items()}
+    assert (ratios["real"], ratios["real+25%"], ratios["real+50%"]) == (0, 0.5, 1.0)
+    assert parameters.trials["cgsamr"].arms == ("real", "real+25%", "real+50%")
 
 
 def test_the_published_figures_are_the_papers():
-    # CG-SAMR: 5 sequences x (3 classes + SSIM + PSNR) in Table I, 3 protocols x 3 classes in Table II.
     published = of("base").published
-    assert len(published) == 5 * 5 + 3 * 3
-    best = {score.lesion_class: score.value for score in published if score.protocol == "real+50%"}
-    assert best == {"edema": 0.807, "cavity": 0.84, "tumor": 0.835}
+    # CG-SAMR's Table I: 2 methods x 5 sequences x (3 classes + SSIM + PSNR), Table V: 6 x 5 accuracies and 5 x 3 Dice,
+    # Table II: 3 + 2 methods x 2 shares x 3 classes; SAMR's Table 2: 3 shares x 3 classes x 3 measures.
+    assert len(published) == 2 * 25 + 6 * 5 + 5 * 3 + (3 + 2 * 2 * 3) + 3 * 9
+    best = {
+        score.synthesizer: score.value
+        for score in published
+        if (score.protocol, score.metric, score.lesion_class) == ("real+50%", "dice", "tumor")
+    }
+    assert (best["cgsamr"], best["samr"], best["without_atlas"]) == (0.835, 0.813, 0.705)
+
+
+def test_every_published_figure_finds_its_line_once():
+    parameters = of("base")
+    lines = [
+        (score.method, score.protocol, score.synthesizer, score.sequence, score.lesion_class, score.metric)
+        for score in parameters.published
+    ]
+    assert len(lines) == len(set(lines))
+    known = set(parameters.recipes())
+    assert {method for method, *_ in lines} <= known | {"unet"}
+    assert {protocol for _, protocol, *_ in lines} <= set(parameters.arms) | {"paired"}
+    assert {synthesizer for _, _, synthesizer, *_ in lines} <= known | {"none"}
+    for _, protocol, synthesizer, *_ in lines:
+        drawn = protocol in parameters.arms and parameters.arms[protocol].synthetic > 0
+        assert (synthesizer != "none") == drawn
 
 
 @pytest.mark.parametrize(
@@ -98,6 +122,9 @@ def test_the_published_figures_are_the_papers():
         (("cgsamr",), "generator"),
         (("cgsamr", "weights"), "feature_matching"),
         (("augmentation", "manipulation"), "enlarge_factor"),
+        (("trials", "mine"), "training_subjects"),
+        (("arms", "mine"), "synthetic"),
+        (("variants", "mine"), "change"),
         (("layouts", "whatever"), "brain_mask"),
         (("layouts", "whatever", "lesion"), "drawn_on"),  # a model or None
         (("published", 3), "class"),  # by the name the file says, not by the attribute's
@@ -107,15 +134,9 @@ def test_known_names(path, name):
     assert name in known_names(path)
 
 
-@pytest.mark.parametrize("path", [("seed",), ("augmentation", "ratios"), ("sequences", 0), ("nothing", "here")])
+@pytest.mark.parametrize("path", [("seed",), ("variants", "any", "change"), ("sequences", 0), ("nothing", "here")])
 def test_where_no_names_are_fixed_none_is_known(path):
     assert known_names(path) == []
-
-
-def test_counts_of_synthetic_slices():
-    options = AugmentationOptions(ratios={"half": 0.5, "all": 1.0, "thrice": 3.0})
-    # 7 / 2 = 3.5 is rounded to the even 4.
-    assert options.counts(7) == {"half": 4, "all": 7, "thrice": 21}
 
 
 def test_workers():

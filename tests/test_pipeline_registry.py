@@ -9,7 +9,7 @@ import pytest
 import yaml
 from kedro.pipeline import Pipeline
 
-from lesionlab.pipeline_registry import register_pipelines
+from lesionlab.pipeline_registry import TRIALS, register_pipelines
 from lesionlab.settings import HOOKS
 
 CATALOG = Path(__file__).parents[1] / "conf" / "base" / "catalog.yml"
@@ -33,15 +33,19 @@ IN_ORDER = [
     "draw_strips",
     "qc_page",
     "make_slices",
-    "train_cgsamr",
+    "make_plan",
+    "train_synthesizers",
     "synthesize",
-    "train_unets",
+    "train_segmenters",
+    "check_leakage",
     "score_synthesis",
     "score_segmentation",
     "note_settings",
     "tabulate",
     "make_report",
 ]
+OF_A_TRIAL = IN_ORDER[IN_ORDER.index("make_plan") :]
+MAIN = "cgsamr_augment_eval"
 
 
 @pytest.fixture(scope="module")
@@ -58,24 +62,51 @@ def names(pipeline: Pipeline) -> set[str]:
     return {node.name for node in pipeline.nodes}
 
 
+def of_trial(trial: str) -> set[str]:
+    """The nodes of a trial's pipeline: those of a trial carry its name, the others are everybody's."""
+    return {f"{trial}.{name}" if name in OF_A_TRIAL else name for name in IN_ORDER}
+
+
 def test_every_part_has_a_name(pipelines):
-    rooms = {"cohort", "preprocess", "slices", "training", "augmentation", "evaluation", "report", "pool_folds"}
-    assert set(pipelines) == rooms | {"cgsamr_augment_eval", "__default__"}
+    pools = {f"{trial}_pool_folds" for trial in TRIALS}
+    trials = {MAIN, "samr_augment_eval", "ablation_eval", "comparison_eval"}
+    assert set(TRIALS) == {"cgsamr", "samr", "ablation", "comparison"} and set(TRIALS.values()) == trials
+    assert set(pipelines) == {"cohort", "preprocess", "slices", "__default__"} | trials | pools
     assert all(pipeline.nodes for pipeline in pipelines.values())
 
 
-def test_the_main_job_holds_every_room(pipelines):
-    main = pipelines["cgsamr_augment_eval"]
-    assert names(main) == set(IN_ORDER)
-    for room in set(pipelines) - {"pool_folds"}:
-        assert names(pipelines[room]) <= names(main)
-    assert names(pipelines["__default__"]) == names(main)
-    assert not names(pipelines["pool_folds"]) & names(main)
+@pytest.mark.parametrize("trial", TRIALS)
+def test_a_trial_holds_every_room(pipelines, trial):
+    whole = pipelines[TRIALS[trial]]
+    assert names(whole) == of_trial(trial)
+    for room in ("cohort", "preprocess", "slices"):
+        assert names(pipelines[room]) <= names(whole)
+    assert not names(pipelines[f"{trial}_pool_folds"]) & names(whole)
 
 
-def test_the_main_job_needs_nothing_that_is_not_there_yet(pipelines):
-    free = {name for name in pipelines["cgsamr_augment_eval"].inputs() if not name.startswith("params:")}
+def test_the_default_is_the_main_job(pipelines):
+    assert names(pipelines["__default__"]) == names(pipelines[MAIN])
+
+
+@pytest.mark.parametrize("pipeline", TRIALS.values())
+def test_a_trial_needs_nothing_that_is_not_there_yet(pipelines, pipeline):
+    free = {name for name in pipelines[pipeline].inputs() if not name.startswith("params:")}
     assert free == {"folders", "parameters"}  # both come from the configuration
+
+
+def test_a_trial_reads_its_own_options(pipelines):
+    for trial, name in TRIALS.items():
+        for pipeline in (name, f"{trial}_pool_folds"):
+            of_trials = {one for one in pipelines[pipeline].inputs() if one.startswith("params:trials.")}
+            assert of_trials == {f"params:trials.{trial}"}
+
+
+def test_trials_share_the_preparation_and_nothing_that_they_leave(pipelines):
+    made = {trial: pipelines[name].all_outputs() for trial, name in TRIALS.items()}
+    prepared = pipelines["preprocess"].all_outputs()
+    for trial, outputs in made.items():
+        own = outputs - prepared
+        assert prepared <= outputs and own and {name.partition(".")[0] for name in own} == {trial}
 
 
 def test_preprocess_runs_from_the_scans_to_the_slices(pipelines):
@@ -83,7 +114,7 @@ def test_preprocess_runs_from_the_scans_to_the_slices(pipelines):
 
 
 def test_each_stage_runs_after_the_one_it_reads(pipelines):
-    order = [node.name for node in pipelines["cgsamr_augment_eval"].nodes]
+    order = [node.name.removeprefix("cgsamr.") for node in pipelines[MAIN].nodes]
     beside = (
         "describe_cohort",
         "tissues",
@@ -91,6 +122,7 @@ def test_each_stage_runs_after_the_one_it_reads(pipelines):
         "measure_quality",
         "draw_strips",
         "qc_page",
+        "check_leakage",
         "score_synthesis",
         "note_settings",
     )
@@ -98,22 +130,36 @@ def test_each_stage_runs_after_the_one_it_reads(pipelines):
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize(("tag", "nodes"), [("cgsamr", {"train_cgsamr"}), ("unet", {"train_unets"})])
-def test_a_tag_chooses_a_part(pipelines, tag, nodes):
-    assert names(pipelines["cgsamr_augment_eval"].only_nodes_with_tags(tag)) == nodes
+def test_what_was_seen_is_looked_at_after_the_last_training_and_told_in_the_report(pipelines):
+    main = pipelines[MAIN]
+    assert "cgsamr.train_segmenters" in names(main.to_nodes("cgsamr.check_leakage"))
+    assert "cgsamr.make_report" in names(main.from_nodes("cgsamr.check_leakage"))
 
 
 def test_every_rooms_name_is_the_tag_of_its_nodes(pipelines):
-    for room in ("cohort", "slices", "training", "augmentation", "evaluation", "report", "pool_folds"):
+    for room in ("cohort", "slices"):
         assert names(pipelines[room].only_nodes_with_tags(room)) == names(pipelines[room])
-    tagged = names(pipelines["cgsamr_augment_eval"].only_nodes_with_tags("preprocess"))
+    main = pipelines[MAIN]
+    tagged = names(main.only_nodes_with_tags("preprocess"))
     assert tagged == set(IN_ORDER[IN_ORDER.index("say_plan") : IN_ORDER.index("qc_page") + 1])
+    rooms = {
+        "training": {"make_plan", "train_synthesizers", "train_segmenters"},
+        "augmentation": {"synthesize"},
+        "evaluation": {"check_leakage", "score_synthesis", "score_segmentation", "note_settings", "tabulate"},
+        "report": {"make_report"},
+    }
+    for room, own in rooms.items():
+        assert names(main.only_nodes_with_tags(room)) == {f"cgsamr.{name}" for name in own}
+    pool = pipelines["cgsamr_pool_folds"]
+    assert names(pool.only_nodes_with_tags("pool_folds")) == names(pool)
 
 
 def test_the_catalog_has_what_the_pipelines_use_and_nothing_else(pipelines, catalog):
     used = {name for pipeline in pipelines.values() for name in pipeline.datasets()}
     used = {name for name in used if not name.startswith("params:") and name != "parameters"}
-    assert used == set(catalog)
+    patterns = {name for name in catalog if name.startswith("{trial}.")}
+    written = {pattern.replace("{trial}", trial) for pattern in patterns for trial in TRIALS}
+    assert used == (set(catalog) - patterns) | written
 
 
 def test_no_two_datasets_share_a_file(catalog):
@@ -125,10 +171,15 @@ def test_what_depends_on_the_split_lies_with_the_fold(catalog):
     shared = {name for name, entry in catalog.items() if "${globals:workspace}" in entry.get("filepath", "")}
     stages = {"scans", "studies", "quarantine", "coregistered", "brains", "unbiased"}
     stages |= {"cohort_scans", "cohort_presence", "cohort_oddities", "cohort_page"}
-    assert {name for name in shared if not name.startswith("pooled_")} == stages
+    assert {name for name in shared if not name.startswith("{trial}.pooled_")} == stages
     assert all(
         re.match(r"\$\{globals:(workspace|results)\}/0\d_", e["filepath"]) for e in catalog.values() if "filepath" in e
     )
+
+
+def test_what_a_trial_leaves_lies_in_a_folder_of_its_name(catalog):
+    for name, entry in catalog.items():
+        assert name.startswith("{trial}.") == ("/{trial}/" in entry.get("filepath", "")), name
 
 
 def test_the_hooks_are_registered():

@@ -104,13 +104,14 @@ class TrackingHooks:
         """Log result tables, their means as metrics, and pages."""
         if not mlflow.active_run():
             return
-        dataset_name = dataset_name.rpartition(".")[2]  # a trial's carry its name before their own
+        trial, _, dataset_name = dataset_name.rpartition(".")  # a trial's carry its name before their own
+        place = f"{trial}/" if trial else ""  # as below 08_reporting, so that links hold and trials stay apart
         if dataset_name.endswith("_table"):
-            mlflow.log_text(data.to_csv(index=False), f"tables/{dataset_name}.csv")
+            mlflow.log_text(data.to_csv(index=False), f"{place}tables/{dataset_name}.csv")
             means = {"/".join(str(row[name]) for name in _CELL): row["mean"] for row in data.to_dict("records")}
             mlflow.log_metrics({mlflow_name(name): mean for name, mean in means.items()})
         elif dataset_name in _PAGES:
-            mlflow.log_text(data, _PAGES[dataset_name])
+            mlflow.log_text(data, f"{place}{_PAGES[dataset_name]}")
         elif dataset_name in _QC_TABLES:
             mlflow.log_text(data.to_csv(index=False), f"qc/{dataset_name.removeprefix('qc_')}.csv")
             mlflow.log_metrics({mlflow_name(name): value for name, value in _QC_TABLES[dataset_name](data).items()})

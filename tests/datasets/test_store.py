@@ -12,15 +12,13 @@ import pytest
 from kedro.io import DatasetError
 from PIL import Image
 
-from lesionlab.data.artifact import seal
 from lesionlab.data.lock import StoreLock, keep_locks, release_locks
 from lesionlab.data.stage import run_stage
 from lesionlab.data.subject_store import StudyResult, SubjectStore
-from lesionlab.datasets import SliceStoreDataset, SubjectStoreDataset, TrainingRunDataset, TrainingRunsDataset
+from lesionlab.datasets import SliceStoreDataset, SubjectStoreDataset
 from lesionlab.errors import InputError
-from lesionlab.training.runs import TrainingRun, TrainingRuns
 
-KINDS = [SubjectStoreDataset, SliceStoreDataset, TrainingRunDataset, TrainingRunsDataset]
+KINDS = [SubjectStoreDataset, SliceStoreDataset]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -132,35 +130,6 @@ def test_preview_of_slices_is_the_head_of_their_table(slice_folder):
     plane = preview["columns"].index("plane")
     assert [row[plane] for row in preview["data"][:3]] == ["0", "1", "2"]
     json.dumps(preview)
-
-
-# --- trainings --------------------------------------------------------------------------------------------------------
-
-
-def test_a_finished_training_is_loaded(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "method.pt").write_text("weights")
-    dataset = TrainingRunDataset(filepath=str(tmp_path / "run"))
-    assert not dataset.exists()
-    seal(tmp_path / "run", "f00d")
-    assert dataset.load() == TrainingRun(tmp_path / "run")
-    dataset.save(TrainingRun(tmp_path / "run"))
-    (tmp_path / "run" / "method.pt").unlink()
-    assert not dataset.exists()
-
-
-def test_several_trainings_are_whole_together(tmp_path):
-    root = tmp_path / "unet"
-    for name in ("real", "real+50%"):
-        (root / name).mkdir(parents=True)
-        (root / name / "method.pt").write_text("weights")
-    (root / "unfinished").mkdir()
-    seal(root, "f00d")
-    runs = TrainingRunsDataset(filepath=str(root)).load()
-    assert isinstance(runs, TrainingRuns) and list(runs) == ["real", "real+50%"]
-    assert runs["real"].root == root / "real"
-    (root / "real" / "method.pt").write_text("w")
-    assert not TrainingRunsDataset(filepath=str(root)).exists()
 
 
 @pytest.mark.parametrize("kind", KINDS)

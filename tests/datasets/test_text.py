@@ -16,6 +16,7 @@ from lesionlab.metrics.statistics import TABLE_COLUMNS
 @pytest.fixture
 def table() -> pd.DataFrame:
     words = {"method": "unet", "cohort": "c", "protocol": "real", "sequence": "all", "class": "edema", "metric": "dice"}
+    words |= {"synthesizer": "none", "training_subjects": 8}
     numbers = {"mean": 1 / 3, "std": 0.1, "median": 0.3, "ci_low": 0.2, "ci_high": 0.5, "n": 4, "seed": 0}
     return pd.DataFrame([{**words, **numbers, "published": np.nan, "p_value": 0.125}], columns=TABLE_COLUMNS)
 

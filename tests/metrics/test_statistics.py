@@ -9,12 +9,14 @@ from lesionlab.metrics.inference import bootstrap_ci
 from lesionlab.metrics.statistics import DIFFERENCE_COLUMNS, TABLE_COLUMNS, differences, summarise
 
 
-def scores(protocol, by_subject, name="tumor", method="CG-SAMR", seed=0, metric="dice"):
+def scores(protocol, by_subject, name="tumor", method="CG-SAMR", seed=0, metric="dice", synthesizer="none"):
     return pd.DataFrame(
         {
             "method": method,
             "cohort": "phantom",
             "protocol": protocol,
+            "synthesizer": synthesizer,
+            "training_subjects": 8,
             "sequence": "all",
             "class": name,
             "metric": metric,
@@ -158,7 +160,7 @@ def test_differences_to_the_baseline_by_hand():
     )
     assert list(found.columns) == DIFFERENCE_COLUMNS
     gain, none = found.to_dict("records")
-    assert (gain["protocol"], gain["class"], gain["reference"]) == ("real+25%", "tumor", "CG-SAMR, real")
+    assert (gain["protocol"], gain["class"], gain["reference"]) == ("real+25%", "tumor", "CG-SAMR, real, none")
     assert gain["difference"] == pytest.approx(0.2)
     assert (gain["ci_low"], gain["ci_high"]) == pytest.approx(bootstrap_ci(np.array([0.3, 0.2, 0.1]), 3))
     assert (gain["p_raw"], gain["p_value"]) == (pytest.approx(2 / 8), pytest.approx(4 / 8))
@@ -179,16 +181,35 @@ def test_without_a_reference_line_there_is_no_difference():
     assert found.empty and list(found.columns) == DIFFERENCE_COLUMNS
 
 
-def test_a_key_of_another_kind_is_carried_through(monkeypatch):
-    cell = [*statistics.CELL, "training_subjects"]
-    for name in ("SCORE_COLUMNS", "TABLE_COLUMNS", "DIFFERENCE_COLUMNS"):
-        monkeypatch.setattr(statistics, name, ["training_subjects", *getattr(statistics, name)])
-    monkeypatch.setattr(statistics, "CELL", cell)
+def test_each_size_of_the_training_set_is_compared_within_itself():
     few = pd.concat([scores("real", REAL), scores("+", MORE)]).assign(training_subjects=4)
     all_of_them = pd.concat([scores("real", MORE), scores("+", MORE)]).assign(training_subjects=16)
-    table = summarise(pd.concat([few, all_of_them]), reference={"protocol": "real"})
+    both = pd.concat([few, all_of_them])
+    table = summarise(both, reference={"protocol": "real"})
     assert table["training_subjects"].tolist() == [4, 4, 16, 16]
-    # Each number of subjects has its own reference line: all gained, nobody did.
+    # Each has its own reference line: all gained, nobody did; and its own family, so that Holm changes nothing: 2/8, 1.
+    assert table["rank_biserial"].tolist() == pytest.approx([np.nan, 1, np.nan, 0], nan_ok=True)
+    assert table["p_value"].tolist() == pytest.approx([np.nan, 2 / 8, np.nan, 1], nan_ok=True)
+    found = differences(both, {"protocol": "real"})
+    assert found["training_subjects"].tolist() == [4, 16] and found["n"].tolist() == [3, 3]
+
+
+def test_every_synthesizers_slices_are_compared_with_the_baseline_that_has_none():
+    less = {"a": 0.0, "b": 0.0, "c": 0.3}
+    arms = [scores("real", REAL), scores("+", MORE, synthesizer="samr"), scores("+", less, synthesizer="cgsamr")]
+    table = summarise(pd.concat(arms), reference={"protocol": "real"}).set_index("synthesizer")
+    assert table["rank_biserial"].to_dict() == pytest.approx({"none": np.nan, "samr": 1, "cgsamr": -1}, nan_ok=True)
+    # One family of two: the smaller 2/8 is doubled, and the other is no smaller.
+    assert table["p_value"].to_dict() == pytest.approx({"none": np.nan, "samr": 4 / 8, "cgsamr": 4 / 8}, nan_ok=True)
+
+
+def test_a_key_of_another_kind_is_carried_through(monkeypatch):
+    for name in ("SCORE_COLUMNS", "TABLE_COLUMNS", "DIFFERENCE_COLUMNS", "CELL"):
+        monkeypatch.setattr(statistics, name, ["scanner", *getattr(statistics, name)])
+    one = pd.concat([scores("real", REAL), scores("+", MORE)]).assign(scanner="A")
+    other = pd.concat([scores("real", MORE), scores("+", MORE)]).assign(scanner="B")
+    table = summarise(pd.concat([one, other]), reference={"protocol": "real"})
+    assert table["scanner"].tolist() == ["A", "A", "B", "B"]
     assert table["rank_biserial"].tolist() == pytest.approx([np.nan, 1, np.nan, 0], nan_ok=True)
 
 

@@ -18,6 +18,10 @@ import yaml
 
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import StudySlices
+from lesionlab.methods.registry import entry
+from lesionlab.training.options import TrainingOptions
+from lesionlab.trials.options import METHOD_TITLES, Arm, TrialOptions
+from lesionlab.trials.plan import Recipe, TrialPlan, plan_trial
 
 REPOSITORY = Path(__file__).parents[2]
 NETWORK = {"width": 2, "depth": 2}
@@ -64,6 +68,16 @@ TINY: dict[str, Any] = {
     "unet": {"network": NETWORK},
     "unet_training": {**STEPS, "validate_every": 2},
     "statistics": {"resamples": 100},
+    # Two training subjects are there: sizes 1 and 2.
+    "trials": {
+        "comparison": {
+            "synthesizers": ["samr", "cgsamr"],
+            "arms": ["real", "real+50%", "synthetic", "conventional", "real+50% longer"],
+            "training_subjects": [1, "all"],
+            "seeds": [0, 1],
+        },
+        "ablation": {"seeds": [0]},
+    },
 }
 
 
@@ -123,6 +137,55 @@ def project(new_project) -> Project:
     return made
 
 
+# --- plans ------------------------------------------------------------------------------------------------------------
+
+ARMS = {
+    "real": Arm(),
+    "real+25%": Arm(synthetic=0.5),
+    "real+50%": Arm(synthetic=1.0),
+    "synthetic": Arm(real=False, synthetic=1.0),
+    "conventional": Arm(conventional=True),
+    "longer": Arm(synthetic=1.0, equal="epochs"),
+}
+
+
+def recipe(method: str, **training: Any) -> Recipe:
+    """A synthesizer as small as it runs, for two steps."""
+    options = entry(method).options.model_validate(TINY[method]).model_dump(mode="json")
+    steps = {"constant": 2, "decay": 0, "unit": "steps", "batch_size": 3, "device": "cpu", "log_every": 1}
+    return Recipe(
+        method=method, title=METHOD_TITLES[method], options=options, training=TrainingOptions(**steps | training)
+    )
+
+
+@pytest.fixture
+def new_recipe() -> Callable[..., Recipe]:
+    """Makes a small synthesizer's recipe."""
+    return recipe
+
+
+@pytest.fixture
+def new_plan() -> Callable[..., TrialPlan]:
+    """Plans a trial over slices: its name, arms, synthesizers, sizes and seeds."""
+
+    def make(
+        slices: SliceStore,
+        name: str = "mine",
+        *,
+        synthesizers: tuple[str, ...] = ("cgsamr",),
+        arms: tuple[str, ...] = ("real", "real+25%", "real+50%"),
+        sizes: tuple = ("all",),
+        seeds: tuple[int, ...] = (0,),
+        recipes: dict[str, Recipe] | None = None,
+        seed: int = 0,
+    ) -> TrialPlan:
+        options = TrialOptions(synthesizers=synthesizers, arms=arms, training_subjects=sizes, seeds=seeds)
+        known = {method: recipe(method) for method in METHOD_TITLES} | (recipes or {})
+        return plan_trial(name, options, ARMS, known, slices.table, seed)
+
+    return make
+
+
 # --- slices for the nodes that read them ------------------------------------------------------------------------------
 
 SIDE, SEQUENCES, CLASSES = 16, ["T1w", "FLAIR"], ["edema", "tumor"]
@@ -150,10 +213,12 @@ def new_slices(tmp_path) -> Callable[..., SliceStore]:
     ``change`` may alter the studies, by name, before they are written.
     """
 
-    def make(name: str = "slices", change: Callable[[dict[str, StudySlices]], object] = bool) -> SliceStore:
+    def make(
+        name: str = "slices", change: Callable[[dict[str, StudySlices]], object] = bool, planes: int = 3
+    ) -> SliceStore:
         people = [("a", "a", "train"), ("b", "b", "train"), ("c", "c", "validation"), ("d", "d_1", "test")]
         people.append(("d", "d_2", "test"))
-        studies = {study: study_slices(subject, study, split, 3) for subject, study, split in people}
+        studies = {study: study_slices(subject, study, split, planes) for subject, study, split in people}
         change(studies)
         return SliceStore.write(tmp_path / name, studies.values(), SEQUENCES, CLASSES, fingerprint=name)
 

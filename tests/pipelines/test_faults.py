@@ -57,9 +57,9 @@ def test_the_others_are_done_to_the_end(faulty, fold):
     others = ["phantom-01", "phantom-03", "phantom-04"]
     assert SubjectStore(faulty[0].data / "03_primary" / "coregister").studies() == others
     assert SubjectStore(fold / "03_primary" / "grid").studies() == others
-    table = pd.read_csv(fold / "08_reporting" / "tables" / "augmentation.csv")
+    table = pd.read_csv(fold / "08_reporting" / "cgsamr" / "tables" / "augmentation.csv")
     assert len(table) == 3 * 4 * 7
-    report = (fold / "08_reporting" / "report.html").read_text(encoding="utf-8")
+    report = (fold / "08_reporting" / "cgsamr" / "report.html").read_text(encoding="utf-8")
     quality = (fold / "08_reporting" / "qc" / "index.html").read_text(encoding="utf-8")
     for page in (report, quality):
         assert TRUNCATED in page and "truncated" in page

@@ -15,11 +15,12 @@ from mlflow.tracking import MlflowClient
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.subject_store import SubjectStore
 from lesionlab.metrics.statistics import TABLE_COLUMNS
-from lesionlab.training.runs import TrainingRun, TrainingRuns
+from lesionlab.training.runs import TrainingRun
 
 CLASSES = ["edema", "cavity", "tumor"]
 PROTOCOLS = ["real", "real+25%", "real+50%"]
 SUBJECTS = [f"phantom-0{number}" for number in (1, 2, 3, 4)]
+TRIAL, OF = "cgsamr", "2-subjects/seed-0"  # the trial, and its one set of subjects and seed
 STAGES = ["coregister", "brain", "bias", "standardize", "grid", "atlas", "tissues"]
 
 
@@ -46,12 +47,12 @@ def slices(data) -> SliceStore:
 
 @pytest.fixture(scope="module")
 def synthetic(data) -> SliceStore:
-    return SliceStore(data / "04_feature" / "synthetic")
+    return SliceStore(data / "04_feature" / "synthetic" / "cgsamr" / OF)
 
 
 @pytest.fixture(scope="module")
 def tables(data) -> dict[str, pd.DataFrame]:
-    folder = data / "08_reporting" / "tables"
+    folder = data / "08_reporting" / TRIAL / "tables"
     return {name: pd.read_csv(folder / f"{name}.csv") for name in ("augmentation", "synthesis", "segmentation")}
 
 
@@ -197,7 +198,7 @@ def test_synthetic_slices_come_from_training_subjects_alone(synthetic, training)
 def test_synthetic_slices_are_what_the_generator_draws_for_their_label_maps(data, synthetic):
     import torch
 
-    method = TrainingRun(data / "06_models" / "cgsamr").method()
+    method = cgsamr(data).method()
     made = synthetic.batch()
     drawn = method.synthesize(torch.from_numpy(made.labels).long(), torch.from_numpy(made.atlas)).numpy()
     inside = np.broadcast_to(made.labels[:, None] > 0, drawn.shape)
@@ -205,21 +206,41 @@ def test_synthetic_slices_are_what_the_generator_draws_for_their_label_maps(data
     assert (made.images[~inside] == -1).all()
 
 
+def cgsamr(data: Path) -> TrainingRun:
+    return TrainingRun(data / "06_models" / "synthesizers" / "cgsamr" / OF)
+
+
+def unets(data: Path) -> dict[str, TrainingRun]:
+    root = data / "06_models" / "segmenters"
+    return {p: TrainingRun(root / p / ("none" if p == "real" else "cgsamr") / OF) for p in PROTOCOLS}
+
+
 def test_trainings(data):
-    cgsamr = TrainingRun(data / "06_models" / "cgsamr")
-    assert cgsamr.method().name == "cgsamr" and cgsamr.history()["step"].max() == 4
-    unets = TrainingRuns(data / "06_models" / "unet")
-    assert list(unets) == PROTOCOLS
-    for protocol in PROTOCOLS:  # an equal number of steps, and Dice of the validation slices by class
-        history = unets[protocol].history()
+    assert cgsamr(data).method().name == "cgsamr" and cgsamr(data).history()["step"].max() == 4
+    assert sorted(path.name for path in (data / "06_models" / "segmenters").iterdir()) == PROTOCOLS
+    for run in unets(data).values():  # an equal number of steps, and Dice of the validation slices by class
+        history = run.history()
         assert history["step"].max() == 4
         curves = {name for name in history["name"] if name.startswith("validation/")}
         assert curves == {f"validation/dice_{name}" for name in CLASSES}
 
 
+def test_every_training_wrote_down_whom_it_learnt_from(data, training):
+    for run in (cgsamr(data), *unets(data).values()):
+        assert set(run.subjects()) == training
+
+
+def test_whom_everything_has_seen_is_told(data, training):
+    table = pd.read_csv(data / "08_reporting" / TRIAL / "leakage.csv")
+    places = {"intensity landmarks", "atlas", f"synthesizer cgsamr/{OF}", f"synthetic slices cgsamr/{OF}"}
+    places |= {f"segmenter {p}/{'none' if p == 'real' else 'cgsamr'}/{OF}" for p in PROTOCOLS}
+    assert set(table["place"]) == places and set(table["purpose"]) == {"learns"}
+    assert set(table["subjects"]) == {2} and set(table["test"]) == {0}
+    assert set(table["names"]) == {" ".join(sorted(training))}
+
+
 def test_protocols_differ(data):
-    unets = TrainingRuns(data / "06_models" / "unet")
-    weights = [next(iter(unets[protocol].method().parameters())).detach().numpy() for protocol in PROTOCOLS]
+    weights = [next(iter(run.method().parameters())).detach().numpy() for run in unets(data).values()]
     assert not np.array_equal(weights[0], weights[1]) and not np.array_equal(weights[1], weights[2])
 
 
@@ -230,8 +251,9 @@ def test_protocols_differ(data):
 def test_tables_have_their_columns_and_lie_there_in_three_forms(data, tables, name):
     assert list(tables[name]) == TABLE_COLUMNS
     assert set(tables[name]["cohort"]) == {"tiny"} and set(tables[name]["seed"]) == {0}
+    assert set(tables[name]["training_subjects"]) == {2}
     assert set(tables[name]["n"]) == {1} and tables[name]["p_value"].isna().all()  # one test subject
-    folder = data / "08_reporting" / "tables"
+    folder = data / "08_reporting" / TRIAL / "tables"
     rows = len(tables[name])
     markdown = (folder / f"{name}.md").read_text(encoding="utf-8").splitlines()
     assert len(markdown) == rows + 2 and all(line.startswith("| ") for line in markdown)
@@ -244,6 +266,9 @@ def test_augmentation_table(tables):
     assert len(table) == 3 * 4 * 7
     assert list(table["protocol"].unique()) == PROTOCOLS and set(table["method"]) == {"unet"}
     assert set(table["class"]) == {*CLASSES, "lesion"} and set(table["sequence"]) == {"all"}
+    assert dict(zip(table["protocol"], table["synthesizer"], strict=True)) == {
+        "real": "none", "real+25%": "cgsamr", "real+50%": "cgsamr",
+    }  # fmt: skip
     published = table[table["metric"] == "dice"].set_index(["protocol", "class"])["published"]
     assert published["real", "edema"] == 0.647 and published["real+50%", "tumor"] == 0.835
     assert np.isnan(published["real", "lesion"])
@@ -313,21 +338,23 @@ class Page(HTMLParser):
             self.text += data
 
 
-@pytest.mark.parametrize("page", ["report.html", "qc/index.html", "cohort/index.html"])
+@pytest.mark.parametrize("page", [f"{TRIAL}/report.html", "qc/index.html", "cohort/index.html"])
 def test_pages_fetch_nothing_but_what_lies_beside_them(data, page):
     path = data / "08_reporting" / page
     made = Page(path)
     beside = [address for address in made.fetched if not address.startswith("data:")]
     assert all((path.parent / address).is_file() for address in beside)
     assert len(beside) == (4 if page.startswith("qc") else 0)  # a strip for each study
-    assert {link for link in made.links if not link.startswith("#")} <= {"qc/index.html"}
+    links = [link for link in made.links if not link.startswith("#")]
+    assert links == (["../qc/index.html"] if page.startswith(TRIAL) else [])
+    assert all((path.parent / link).is_file() for link in links)
     assert not re.search(r"@import|url\((?!['\"]?data:)", made.html)
     assert made.tags.count("img") >= (0 if page.startswith("cohort") else 4)
     assert "NaN" not in made.text and not re.search(r"None(?! of the)", made.text)
 
 
 def test_the_report_says_what_was_done(data):
-    text = " ".join(Page(data / "08_reporting" / "report.html").text.split())
+    text = " ".join(Page(data / "08_reporting" / TRIAL / "report.html").text.split())
     numbers = ("2 / 1 / 1", "2 sequences", "8 scans", "32 × 40 pixels of 6.0 mm", "24 slices", "12 slices")
     for said in (*numbers, "(rigid)", "4 steps, batch 4", *PROTOCOLS, "cohort fingerprint"):
         assert said in text, said
@@ -352,11 +379,11 @@ def test_the_run_is_recorded(project, data, tables):
     assert run.data.params["splits.test"] == "1" and run.data.params["cgsamr.generator.width"] == "2"
     assert re.fullmatch("[0-9a-f]{32}", run.data.tags["cohort_fingerprint"])
     dice = tables["augmentation"].query("protocol == 'real+25%' and metric == 'dice'").set_index("class")["mean"]
-    assert run.data.metrics["unet/real_25_/all/edema/dice"] == pytest.approx(dice["edema"])
-    assert {"seconds/coregister", "seconds/train_unets"} <= set(run.data.metrics)
-    steps = [entry.step for entry in client.get_metric_history(run.info.run_id, "cgsamr/G/total")]
+    assert run.data.metrics["unet/real_25_/cgsamr/2/all/edema/dice"] == pytest.approx(dice["edema"])
+    assert {"seconds/coregister", "seconds/cgsamr.train_segmenters"} <= set(run.data.metrics)
+    steps = [entry.step for entry in client.get_metric_history(run.info.run_id, f"synthesizers/cgsamr/{OF}/G/total")]
     assert steps == [1, 2, 3, 4]
     kept = project.root / "mlartifacts" / run.info.run_id / "artifacts"
-    assert (kept / "report.html").read_bytes() == (data / "08_reporting" / "report.html").read_bytes()
-    assert (kept / "tables" / "augmentation_table.csv").is_file()
-    assert list((kept / "images" / "cgsamr").glob("montage-*.png"))
+    assert (kept / TRIAL / "report.html").read_bytes() == (data / "08_reporting" / TRIAL / "report.html").read_bytes()
+    assert (kept / TRIAL / "tables" / "augmentation_table.csv").is_file() and (kept / "qc" / "index.html").is_file()
+    assert list((kept / "images" / "synthesizers" / "cgsamr" / OF).glob("montage-*.png"))

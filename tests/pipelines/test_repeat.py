@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 
 NAMES = ("augmentation", "synthesis", "segmentation")
-TABLES = [f"08_reporting/tables/{name}.{end}" for name in NAMES for end in ("csv", "md", "tex")]
+TABLES = [f"08_reporting/cgsamr/tables/{name}.{end}" for name in NAMES for end in ("csv", "md", "tex")]
 ARRAYS = ("images", "labels", "atlas")
-SLICES, SYNTHETIC = ([f"04_feature/{s}/{name}.npy" for name in ARRAYS] for s in ("slices", "synthetic"))
-CELL = ["method", "protocol", "sequence", "class", "metric"]
+SLICES, SYNTHETIC = (
+    [f"04_feature/{s}/{name}.npy" for name in ARRAYS] for s in ("slices", "synthetic/cgsamr/2-subjects/seed-0")
+)
+CELL = ["method", "protocol", "synthesizer", "sequence", "class", "metric"]
 KEPT = ("01_raw/phantom", "03_primary", "04_feature", "06_models")
 
 
@@ -67,16 +69,18 @@ def test_the_same_seed_gives_the_same_slices(project, again):
 def test_another_seed_gives_other_tables(project, tmp_path):
     copied = type(project)(shutil.copytree(project.root, tmp_path / "other"), project.env)
     # Only what learns and draws is done again here: the scans, too, depend on the seed.
-    copied.run("--pipelines=cgsamr_augment_eval", "--from-nodes=train_cgsamr", "--params=seed=1")
+    copied.run("--pipelines=cgsamr_augment_eval", "--from-nodes=cgsamr.make_plan", "--params=seed=1")
     for name in ("augmentation", "synthesis"):
-        file = f"08_reporting/tables/{name}.csv"
+        file = f"08_reporting/cgsamr/tables/{name}.csv"
         ours, theirs = (pd.read_csv(each.data / file).set_index(CELL) for each in (project, copied))
         assert set(theirs["seed"]) == {1}
         learnt = ours.index.get_level_values("protocol") != "floor"
         assert not ours.loc[learnt, "mean"].equals(theirs.loc[learnt, "mean"])
         pd.testing.assert_series_equal(ours.loc[~learnt, "mean"], theirs.loc[~learnt, "mean"])
     for name in SYNTHETIC[:2]:
-        assert (copied.data / name).read_bytes() != (project.data / name).read_bytes()
+        assert (copied.data / name.replace("seed-0", "seed-1")).read_bytes() != (project.data / name).read_bytes()
+    # The other seed's trainings and slices lie beside the first one's.
+    assert content(copied.data, SYNTHETIC) == content(project.data, SYNTHETIC)
 
 
 def test_the_plan_names_the_stages_that_a_parameter_concerns(project, tmp_path):

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 COLUMNS = [
-    "method", "cohort", "protocol", "sequence", "class", "metric", "mean", "std", "median", "ci_low", "ci_high",
-    "n", "seed", "seed_std", "published", "p_value", "rank_biserial",
+    "method", "cohort", "protocol", "synthesizer", "training_subjects", "sequence", "class", "metric",
+    "mean", "std", "median", "ci_low", "ci_high", "n", "seed", "seed_std", "published", "p_value", "rank_biserial",
 ]  # fmt: skip
 
 
@@ -69,7 +69,8 @@ def line():
     """One row of a result table; what is not given has a plain value."""
 
     def make(**given):
-        row = dict.fromkeys(["method", "cohort", "protocol", "sequence", "class", "metric"], "x")
+        row = dict.fromkeys(["method", "cohort", "protocol", "synthesizer", "sequence", "class", "metric"], "x")
+        row |= {"training_subjects": 8}
         row |= {"mean": 0.5, "std": 0.1, "median": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 4, "seed": 7}
         row |= dict.fromkeys(["seed_std", "published", "p_value", "rank_biserial"], float("nan")) | given
         return pd.DataFrame([row], columns=COLUMNS)

@@ -199,6 +199,32 @@ def test_a_protocol_is_named_with_its_slices():
     assert charts.protocol_name("other", counts) == charts.protocol_name("other", None) == "other"
 
 
+def test_more_protocols_than_colours_are_drawn():
+    names = [f"arm {at}" for at in range(len(style.SERIES) + 2)]
+    rows = pd.concat([dice(2)[lambda table: table["protocol"] == "real"].assign(protocol=name) for name in names])
+    assert charts.scores_by_protocol(rows, classes=CLASSES, protocols=names)
+
+
+def curve(protocols, sizes):
+    rows = [
+        dict(protocol=p, training_subjects=n, metric="dice", mean=0.5, ci_low=0.4, ci_high=0.6, **{"class": c})
+        for p in protocols
+        for n in sizes
+        for c in CLASSES
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_low_data_curve_has_a_line_for_each_protocol(decoded):
+    table = curve(["real", "real+50%", "not asked for"], [16, 4, 8])
+    data = charts.low_data_curve(table, classes=CLASSES, protocols=["real", "real+50%"])
+    colours = {tuple(colour) for colour in decoded(data).reshape(-1, 3)}
+    assert {style.rgb(style.SERIES[0]), style.rgb(style.SERIES[1])} <= colours
+    assert style.rgb(style.SERIES[2]) not in colours
+    with pytest.raises(ValueError, match="no row of hd95"):
+        charts.low_data_curve(table, classes=CLASSES, protocols=["real"], metric="hd95")
+
+
 def test_nothing_to_plot_is_refused():
     with pytest.raises(ValueError, match="no score of hd95"):
         charts.scores_by_protocol(dice(2), classes=CLASSES, protocols=["real"], metric="hd95")

@@ -6,17 +6,17 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from lesionlab.reporting.differences import DIFFERENCE_COLUMNS
 from PIL import Image
 
 from lesionlab.errors import InputError
+from lesionlab.metrics.statistics import DIFFERENCE_COLUMNS
 from lesionlab.reporting import wording
-from lesionlab.reporting.content import Picture, ReportContent, Step
+from lesionlab.reporting.content import Line, Picture, ReportContent, Step
 from lesionlab.reporting.qc_page import QCSummary
 from lesionlab.reporting.report import floor_rows, render_report, summary_table, truth_summary
 
 CLASSES = ["edema", "tumor"]
-COUNTS = {"real": (480, 0), "real+25%": (480, 240)}
+LINES = [Line(18, "real", 480, 0), Line(18, "real+25%", 480, 240)]
 
 
 def picture(dpi=None):
@@ -25,12 +25,14 @@ def picture(dpi=None):
     return stream.getvalue()
 
 
-def difference(change, low, high, p_value, n=12, name="tumor", protocol="real+25%"):
-    return ("U-Net", protocol, name, "dice", change, low, high, p_value, n)
+def difference(change, low, high, p_value, n=12, name="tumor", protocol="real+25%", subjects=18):
+    line = {"method": "U-Net", "cohort": "phantom", "protocol": protocol, "synthesizer": "cgsamr", "sequence": "all"}
+    line |= {"class": name, "metric": "dice", "training_subjects": subjects, "reference": "U-Net, real, none"}
+    return line | {"difference": change, "ci_low": low, "ci_high": high, "p_raw": p_value, "p_value": p_value, "n": n}
 
 
 def differences(*rows):
-    return pd.DataFrame(list(rows), columns=list(DIFFERENCE_COLUMNS))
+    return pd.DataFrame(list(rows), columns=DIFFERENCE_COLUMNS)
 
 
 @pytest.fixture
@@ -41,7 +43,11 @@ def content(line):
         )
 
     augmentation = pd.concat(
-        [cell("U-Net", p, c, 0.5 + 0.1 * at, published=0.647) for at, p in enumerate(COUNTS) for c in CLASSES]
+        [
+            cell("U-Net", own.protocol, c, 0.5 + 0.1 * at, published=0.647, training_subjects=18)
+            for at, own in enumerate(LINES)
+            for c in CLASSES
+        ]
     )
     segmentation = pd.concat(
         [cell("U-Net", "real", c, 0.5) for c in CLASSES] + [cell("all tumor", "real", "tumor", 0.1)]
@@ -57,13 +63,15 @@ def content(line):
         synthesis=synthesis,
         segmentation=segmentation,
         lesion_classes=CLASSES,
-        protocol_counts=COUNTS,
+        lines=LINES,
+        compared=augmentation,
         facts={"subjects": "24"},
         steps=[Step("Slices", "Planes became slices.", "356 slices")],
         split=pd.DataFrame({"split": ["train", "test"], "subjects": [18, 6]}),
         differences=differences(difference(0.02, -0.01, 0.05, 0.25, n=4)),
         result_pictures=[Picture(picture(150), "A plot", "How to read it.")],
-        moments=Picture(picture(), "Three moments"),
+        leakage=pd.DataFrame({"place": ["segmenter real"], "purpose": "learns", "subjects": [18], "test": [0]}),
+        moments=[Picture(picture(), "Three moments")],
         floors={"atlas": "The atlas itself.", "all tumor": "All is tumor."},
         truth=pd.DataFrame({"stage": "brain", "subject": ["a", "b"], "measure": "dice", "value": [0.9, 0.8]}),
         qc=QCSummary(24, ("phantom-03",), {"phantom-07": ("no brain found",)}),
@@ -88,7 +96,7 @@ def test_the_contents_point_at_sections(content, page):
     seen = page(render_report(content))
     targets = {address[1:] for address in seen.addresses if address.startswith("#")}
     assert targets <= set(seen.ids)
-    assert {"result", "done", "floors", "training", "truth", "quality", "limits", "provenance"} <= targets
+    assert {"result", "done", "floors", "training", "truth", "quality", "leakage", "limits", "provenance"} <= targets
 
 
 def test_what_was_given_is_told(content, page):
@@ -96,6 +104,7 @@ def test_what_was_given_is_told(content, page):
     for text in (
         "A question &amp; its answer.", "Planes became slices.", "356 slices", "no brain found", "phantom-03",
         "How to read it.", "0123abc", "3 min 20 s", "steps: 400", "https://example.org/paper", "All is tumor.",
+        "segmenter real",
     ):  # fmt: skip
         assert text in html, text
     assert page(html).cells.count("0.647") == 4 + 4  # published: in the small table and in the whole one
@@ -111,10 +120,10 @@ def test_all_rows_of_the_tables_are_there(content, page):
 def test_empty_parts_are_left_out(content, page, line):
     bare = ReportContent(
         title="t", cohort="c", method="m", summary="s", augmentation=line().iloc[:0], synthesis=line().iloc[:0],
-        segmentation=line().iloc[:0], lesion_classes=CLASSES, protocol_counts={},
+        segmentation=line().iloc[:0], lesion_classes=CLASSES, lines=[], compared=line().iloc[:0],
     )  # fmt: skip
     seen = page(render_report(bare))
-    assert not {"truth", "quality", "training", "floors", "cohort"} & set(seen.ids)
+    assert not {"truth", "quality", "leakage", "training", "floors", "cohort"} & set(seen.ids)
     assert "img" not in seen.tags
 
 
@@ -133,7 +142,7 @@ def test_a_picture_that_is_none_is_refused(content):
     from dataclasses import replace
 
     with pytest.raises(ValueError, match="PNG"):
-        render_report(replace(content, moments=Picture(b"GIF89a", "no")))
+        render_report(replace(content, moments=[Picture(b"GIF89a", "no")]))
 
 
 def test_plots_are_shown_at_their_size_in_inches(content):
@@ -144,11 +153,33 @@ def test_plots_are_shown_at_their_size_in_inches(content):
 
 def test_the_small_table_has_counts_interval_and_published(content):
     rows = summary_table(content)["rows"]
-    assert [(row["protocol"], row["real"], row["synthetic"]) for row in rows] == [
-        ("real", "480", "0"), ("real+25%", "480", "240"),
+    assert [(row["protocol"], row["subjects"], row["real"], row["synthetic"]) for row in rows] == [
+        ("real", "18", "480", "0"), ("real+25%", "18", "480", "240"),
     ]  # fmt: skip
     cell = rows[1]["cells"][0]
     assert (cell["mean"], cell["interval"], cell["published"]) == ("0.600", "0.400 to 0.600", "0.647")
+
+
+def test_a_size_of_the_training_set_has_lines_and_comparisons_of_its_own(content, page):
+    from dataclasses import replace
+
+    assert "training subjects" not in page(render_report(content)).cells  # one size: no column
+    few = content.compared.assign(training_subjects=4, mean=0.2)
+    both = replace(
+        content,
+        lines=[Line(4, "real", 100, 0), *LINES],
+        compared=pd.concat([few, content.compared]),
+        differences=differences(difference(0.1, 0, 1, 1, subjects=4), difference(0.2, 0, 1, 1)),
+    )
+    rows = summary_table(both)["rows"]
+    # The line of 4 subjects with synthetic slices is in the table of scores, but none of the lines asked for.
+    assert [(row["protocol"], row["subjects"], row["real"]) for row in rows] == [
+        ("real", "4", "100"), ("real", "18", "480"), ("real+25%", "18", "480"),
+    ]  # fmt: skip
+    assert [row["cells"][0]["mean"] for row in rows] == ["0.200", "0.500", "0.600"]
+    assert page(render_report(both)).cells.count("training subjects") == 2
+    told = [(one["subjects"], one["difference"]) for one in wording.comparisons(both.differences)]
+    assert told == [("4", "+0.100"), ("18", "+0.200")]
 
 
 def test_floors_stand_beside_ours(content):
@@ -195,8 +226,8 @@ def test_the_headline_claims_no_more_than_the_figures():
             difference(0.01, -0.1, 0.1, 0.9, name="cavity"),
         )
     )  # fmt: skip
-    assert "helped tumor in real+25% (+0.050)" in mixed
-    assert "harmed edema in real+25% (−0.040)" in mixed
+    assert "helped tumor in real+25% with 18 training subjects (+0.050)" in mixed
+    assert "harmed edema in real+25% with 18 training subjects (−0.040)" in mixed
     assert "the other 1 of 3 comparisons show no clear effect" in mixed
     assert "not compared" in wording.headline(None)
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from lesionlab.data.artifact import is_current, seal
+from lesionlab.data.artifact import is_current
 from lesionlab.training.checkpoint import load
 from lesionlab.training.loop import CHECKPOINT, TRAINED, fit
-from lesionlab.training.runs import TrainingRun, TrainingRuns, train_once
+from lesionlab.training.runs import SUBJECTS, TrainingRun, train_once
 
 
 class Stopped(Exception):
@@ -125,12 +125,25 @@ def test_a_stopped_training_of_another_key_is_not_gone_on_with(tmp_path, slices,
     assert tracker.steps == [2, 4, 6]
 
 
-def test_several_trainings_by_name(tmp_path, slices, fresh, options):
-    for name in ("real+50%", "real"):
-        train_once(fresh(), slices, options, tmp_path / name, name)
-    (tmp_path / "stopped").mkdir()
-    (tmp_path / "stopped" / CHECKPOINT).write_text("")
-    seal(tmp_path, "all")
-    runs = TrainingRuns(tmp_path)
-    assert list(runs) == ["real", "real+50%"]
-    assert runs["real"].root == tmp_path / "real"
+def test_who_was_learnt_from_is_written_down_before_the_first_step(tmp_path, slices, fresh, options):
+    with pytest.raises(Stopped):
+        train_once(fresh(), slices, options, tmp_path / "run", "key", subjects=["b", "a", "b"], tracker=StopsAt(2))
+    assert TrainingRun(tmp_path / "run").subjects() == ["a", "b"]
+    again = train_once(fresh(), slices, options, tmp_path / "run", "other", subjects=["c"])
+    assert again.subjects() == ["c"]
+
+
+def test_a_training_that_lost_its_list_of_subjects_is_done_again(tmp_path, slices, fresh, options):
+    run = train_once(fresh(), slices, options, tmp_path / "run", "key", subjects=["a"])
+    (run.root / SUBJECTS).unlink()
+    assert not is_current(tmp_path / "run", "key")
+    assert train_once(fresh(), slices, options, tmp_path / "run", "key", subjects=["a"]).subjects() == ["a"]
+
+
+def test_slices_are_augmented_by_what_is_given(tmp_path, slices, fresh, options):
+    plain = train_once(fresh(), slices, options, tmp_path / "plain", "key")
+    darker = train_once(
+        fresh(), slices, options, tmp_path / "darker", "key",
+        augment=lambda batch: batch._replace(images=batch.images / 2),
+    )  # fmt: skip
+    assert not equal(weights(plain), weights(darker))

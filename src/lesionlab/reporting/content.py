@@ -120,7 +120,7 @@ class ReportContent:
     truth: pd.DataFrame | None = None
     truth_notes: Mapping[str, str] = field(default_factory=dict)
     qc: QCSummary | None = None
-    qc_href: str = "qc/index.html"
+    qc_href: str = "../qc/index.html"
     quarantined: pd.DataFrame | None = None
     parameters: Mapping[str, object] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)

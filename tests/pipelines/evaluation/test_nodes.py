@@ -12,6 +12,7 @@ from lesionlab.methods.base import Task
 from lesionlab.metrics.statistics import SCORE_COLUMNS
 from lesionlab.parameters import CohortOptions, StatisticsOptions
 from lesionlab.pipelines.evaluation.nodes import score_segmentation, score_synthesis, tabulate
+from lesionlab.trials.options import TrialOptions
 
 COHORT = CohortOptions(name="trial", layout="trial")
 TASK = Task(sequences=("T1w", "FLAIR"), lesion_classes=("edema", "tumor"))
@@ -36,6 +37,30 @@ class Fixed:
         return self._synthesize(labels, prior)
 
 
+@pytest.fixture
+def score_segmenters(new_plan):
+    """Scores segmenters by arm, the same one for every synthesizer, size and seed."""
+
+    def score(slices, segmenters: dict[str, Fixed], **plan) -> pd.DataFrame:
+        made = new_plan(slices, arms=tuple(segmenters), **plan)
+        return score_segmentation(
+            made, slices, {case.key: segmenters[case.arm_name] for case in made.segmenters}, COHORT
+        )
+
+    return score
+
+
+@pytest.fixture
+def score_drawings(new_plan):
+    """Scores synthesizers by name, the same one for every size and seed."""
+
+    def score(slices, synthesizers: dict[str, Fixed], **plan) -> pd.DataFrame:
+        made = new_plan(slices, synthesizers=tuple(synthesizers), **plan)
+        return score_synthesis(made, slices, {case.key: synthesizers[case.name] for case in made.synthesizers}, COHORT)
+
+    return score
+
+
 def values(scores: pd.DataFrame, **wanted: str) -> list[float]:
     for column, value in wanted.items():
         scores = scores[scores[column.rstrip("_")] == value]
@@ -52,8 +77,8 @@ def truth(new_slices):
     return lambda images: torch.from_numpy(labels).expand(len(images), -1, -1)
 
 
-def test_floors_of_segmentation(new_slices, truth):
-    scores = score_segmentation(new_slices(), {"real": Fixed(truth)}, COHORT, seed=5)
+def test_floors_of_segmentation(new_slices, truth, score_segmenters):
+    scores = score_segmenters(new_slices(), {"real": Fixed(truth)}, seed=5)
     assert list(scores) == SCORE_COLUMNS
     # Brain 100 pixels a slice, of which edema 12 and tumor 4. All brain called tumor: 2 x 4 / (100 + 4), and for the
     # whole lesion 2 x 16 / (100 + 16); edema is missed.
@@ -68,8 +93,8 @@ def test_floors_of_segmentation(new_slices, truth):
     assert values(scores, **floor, metric="hd95", class_="tumor") == [pytest.approx(np.sqrt(15**2 + 2 * 32**2))]
 
 
-def test_a_perfect_segmenter(new_slices, truth):
-    scores = score_segmentation(new_slices(), {"real": Fixed(truth)}, COHORT, seed=5)
+def test_a_perfect_segmenter(new_slices, truth, score_segmenters):
+    scores = score_segmenters(new_slices(), {"real": Fixed(truth)}, seed=5)
     own = scores[scores["protocol"] == "real"]
     assert set(own["method"]) == {"unet"} and set(own["subject"]) == {"d"} and set(own["sequence"]) == {"all"}
     assert set(own["seed"]) == {5} and set(own["cohort"]) == {"trial"}
@@ -78,36 +103,48 @@ def test_a_perfect_segmenter(new_slices, truth):
         assert values(own, metric=metric) == [value] * 3
 
 
-def test_a_subject_with_two_visits_has_their_mean(new_slices, truth):
+def test_a_subject_with_two_visits_has_their_mean(new_slices, truth, score_segmenters):
     def one_visit_free_of_lesion(studies):
         studies["d_2"].labels[studies["d_2"].labels > 1] = 1
 
     slices = new_slices(change=one_visit_free_of_lesion)
-    scores = score_segmentation(slices, {"real": Fixed(truth)}, COHORT, seed=0)
+    scores = score_segmenters(slices, {"real": Fixed(truth)})
     # Found as it is in the first visit (Dice 1), invented in the second (Dice 0).
     assert values(scores, protocol="real", metric="dice", class_="tumor") == [0.5]
     assert values(scores, protocol="real", metric="invented", class_="tumor") == [0.5]
 
 
-def test_every_protocol_is_scored_by_its_own_segmenter(new_slices, truth):
+def test_every_protocol_is_scored_by_its_own_segmenter(new_slices, truth, score_segmenters):
     nothing = Fixed(lambda images: torch.ones(len(images), 16, 16))
-    scores = score_segmentation(new_slices(), {"real": nothing, "real+50%": Fixed(truth)}, COHORT, seed=0)
+    scores = score_segmenters(new_slices(), {"real": nothing, "real+50%": Fixed(truth)})
     dice = {protocol: values(scores, protocol=protocol, metric="dice") for protocol in ("real", "real+50%")}
     assert dice == {"real": [0, 0, 0], "real+50%": [1, 1, 1]}
 
 
-def test_the_highest_class_is_named_in_its_floor(new_slices, truth):
+def test_the_highest_class_is_named_in_its_floor(new_slices, truth, score_segmenters):
     slices = new_slices()
     (slices.root / "store.json").write_text('{"sequences": ["T1w", "FLAIR"], "classes": ["core", "rim"]}')
     (slices.root / "receipt.json").write_text('{"fingerprint": "", "files": {}}')
-    scores = score_segmentation(SliceStore(slices.root), {"real": Fixed(truth)}, COHORT, seed=0)
+    scores = score_segmenters(SliceStore(slices.root), {"real": Fixed(truth)})
     assert set(scores["method"]) == {"unet", "all rim", "all normal"}
+
+
+def test_every_line_knows_its_synthesizer_its_size_and_its_seed(new_slices, truth, score_segmenters):
+    segmenters = {"real": Fixed(truth), "real+50%": Fixed(truth)}
+    scores = score_segmenters(
+        new_slices(), segmenters, synthesizers=("samr", "cgsamr"), sizes=(1, "all"), seeds=(0, 4), seed=10
+    )
+    found = set(scores[["protocol", "synthesizer", "training_subjects", "seed"]].itertuples(index=False, name=None))
+    trained = {("real", "none"), ("real+50%", "samr"), ("real+50%", "cgsamr")}
+    floors = {("floor", "none", size, 10) for size in (1, 2)}  # which no seed changes: once
+    assert found == {(*arm, size, seed) for arm in trained for size in (1, 2) for seed in (10, 14)} | floors
+    assert not scores.duplicated([name for name in SCORE_COLUMNS if name != "value"]).any()
 
 
 # --- synthesis --------------------------------------------------------------------------------------------------------
 
 
-def test_floors_of_synthesis(new_slices):
+def test_floors_of_synthesis(new_slices, score_drawings):
     def flat(studies):
         # Training images 0 and 0.5 in the brain: their mean is 0.25. The test images are 0.3, the atlas 0.1 at the
         # slice itself and 0.9 in the planes beside it.
@@ -120,7 +157,7 @@ def test_floors_of_synthesis(new_slices):
     def draws(labels, prior):
         return torch.where(labels[:, None] > 0, 0.28, -1.0).expand(-1, 2, -1, -1)
 
-    scores = score_synthesis(new_slices(change=flat), Fixed(synthesize=draws), COHORT, seed=3)
+    scores = score_drawings(new_slices(change=flat), {"cgsamr": Fixed(synthesize=draws)}, seed=3)
     assert list(scores) == SCORE_COLUMNS and set(scores["subject"]) == {"d"}
     # Within 16 of 255 grey levels is within 0.125 on the scale of [-1, 1]: 0.02 and 0.05 are, 0.2 is not.
     expected = {("cgsamr", "paired"): 1.0, ("mean image", "floor"): 1.0, ("atlas", "floor"): 0.0}
@@ -134,7 +171,7 @@ def test_floors_of_synthesis(new_slices):
     assert values(scores, method="atlas", class_="brain", metric="psnr") == [pytest.approx(20, abs=1e-4)] * 2
 
 
-def test_the_synthesizer_is_given_each_test_slices_own_map_and_atlas(new_slices):
+def test_the_synthesizer_is_given_each_test_slices_own_map_and_atlas(new_slices, score_drawings):
     given = []
 
     def draws(labels, prior):
@@ -142,23 +179,41 @@ def test_the_synthesizer_is_given_each_test_slices_own_map_and_atlas(new_slices)
         return torch.zeros(len(labels), 2, 16, 16)
 
     slices = new_slices()
-    score_synthesis(slices, Fixed(synthesize=draws), COHORT, seed=0)
+    score_drawings(slices, {"cgsamr": Fixed(synthesize=draws)})
     real = slices.batch(slices.select(split="test"))
     np.testing.assert_array_equal(np.concatenate([labels for labels, _ in given]), real.labels)
     np.testing.assert_array_equal(np.concatenate([prior for _, prior in given]), real.atlas)
 
 
-def test_without_an_atlas_there_is_no_such_floor(new_slices):
+def test_without_an_atlas_there_is_no_such_floor(new_slices, score_drawings):
     def bare(studies):
         for name, study in studies.items():
             studies[name] = type(study)(study.images, study.labels, study.atlas[:, :0], study.tissues, study.table)
 
     slices = new_slices(change=bare)
-    scores = score_synthesis(slices, Fixed(synthesize=lambda m, _: torch.zeros(len(m), 2, 16, 16)), COHORT, seed=0)
+    scores = score_drawings(slices, {"cgsamr": Fixed(synthesize=lambda m, _: torch.zeros(len(m), 2, 16, 16))})
     assert set(scores["method"]) == {"cgsamr", "mean image"}
 
 
-def test_a_method_that_draws_nothing_is_refused(new_slices):
+def test_floors_stand_once_beside_all_synthesizers_of_the_same_subjects(new_slices, score_drawings):
+    def levels(studies):  # the mean of one training subject is another than that of both
+        for name, level in {"a": 0.0, "b": 0.5, "d_1": 0.5, "d_2": 0.5}.items():
+            studies[name].images[:] = np.where(studies[name].labels[:, None] > 0, level, -1)
+
+    drawn = Fixed(synthesize=lambda m, _: torch.full((len(m), 2, 16, 16), 0.5))
+    scores = score_drawings(new_slices(change=levels), {"samr": drawn, "cgsamr": drawn}, sizes=(1, "all"), seeds=(0, 1))
+    assert not scores.duplicated([name for name in SCORE_COLUMNS if name != "value"]).any()
+    lines = scores[["method", "training_subjects", "seed"]].drop_duplicates()
+    assert lines["method"].value_counts().to_dict() == dict.fromkeys(["samr", "cgsamr", "mean image", "atlas"], 4)
+    means = scores[(scores["method"] == "mean image") & (scores["class"] == "brain") & (scores["metric"] == "psnr")]
+    # Of both subjects: 10 log10(2^2 / 0.25^2); of one alone: 10 log10(2^2 / 0.5^2), or none at all, the images' own.
+    both = means.loc[means["training_subjects"] == 2, "value"].tolist()
+    assert both == [pytest.approx(10 * np.log10(64), abs=1e-4)] * 4
+    alone = means.loc[means["training_subjects"] == 1, "value"]
+    assert all(value > 50 or value == pytest.approx(10 * np.log10(16), abs=1e-4) for value in alone)
+
+
+def test_a_method_that_draws_nothing_is_refused(new_slices, score_drawings):
     class Segmenter:
         name = "unet"
 
@@ -166,7 +221,12 @@ def test_a_method_that_draws_nothing_is_refused(new_slices):
             return self
 
     with pytest.raises(TypeError, match="unet synthesizes no images"):
-        score_synthesis(new_slices(), Segmenter(), COHORT, seed=0)
+        score_drawings(new_slices(), {"cgsamr": Segmenter()})
+
+
+PUBLISHED = [
+    {"method": "unet", "protocol": "real", "sequence": "all", "class": "edema", "metric": "dice", "value": 0.647}
+]
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -174,6 +234,7 @@ def test_a_method_that_draws_nothing_is_refused(new_slices):
 
 def row(method: str, protocol: str, subject: str, value: float, **others: str) -> dict:
     cell = {"method": method, "cohort": "trial", "protocol": protocol, "sequence": "all", "class": "edema"}
+    cell |= {"synthesizer": "none", "training_subjects": 8}
     return {**cell, "metric": "dice", "subject": subject, "value": value, "seed": 0, **others}
 
 
@@ -181,15 +242,16 @@ def row(method: str, protocol: str, subject: str, value: float, **others: str) -
 def tables():
     segmentation = [row("unet", "real", s, v) for s, v in zip("wxyz", (0.5, 0.6, 0.2, 0.3), strict=True)]
     segmentation += [row("unet", "real+25%", s, v) for s, v in zip("wxyz", (0.6, 0.7, 0.4, 0.5), strict=True)]
+    segmentation = [one | {"synthesizer": "cgsamr"} if one["protocol"] != "real" else one for one in segmentation]
     segmentation += [row("all tumor", "floor", s, 0.1) for s in "wxyz"]
     synthesis = [row("cgsamr", "paired", s, 0.9, metric="ssim") for s in "wxyz"]
     synthesis += [row("atlas", "floor", s, 0.8, metric="ssim") for s in "wxyz"]
     synthesis += [row("mean image", "floor", s, 0.8, metric="ssim") for s in "wxyz"]
-    published = [
-        {"method": "unet", "protocol": "real", "sequence": "all", "class": "edema", "metric": "dice", "value": 0.647}
-    ]
+    published = list(PUBLISHED)
     options = StatisticsOptions(resamples=100)
-    made = tabulate(pd.DataFrame(synthesis), pd.DataFrame(segmentation), published, options, seed=0)
+    published.append({**published[0], "protocol": "real+25%", "synthesizer": "samr", "value": 0.75})
+    trial = TrialOptions(synthesizers=("cgsamr",), arms=("real", "real+25%"))
+    made = tabulate(pd.DataFrame(synthesis), pd.DataFrame(segmentation), trial, published, options, seed=0)
     return dict(zip(("synthesis", "segmentation", "augmentation"), made, strict=True))
 
 
@@ -208,6 +270,7 @@ def test_means_published_figures_and_the_comparison_with_real_slices_alone(table
     lines = tables["augmentation"].set_index("protocol")
     assert lines["mean"].to_dict() == pytest.approx({"real": 0.4, "real+25%": 0.55})
     assert lines["n"].tolist() == [4, 4]
+    # SAMR's figure is none of CG-SAMR's.
     assert lines.loc["real", "published"] == 0.647 and np.isnan(lines.loc["real+25%", "published"])
     # All four subjects gain: of 2^4 sign patterns two are as extreme.
     assert lines.loc["real+25%", "p_value"] == pytest.approx(2 / 16)
@@ -220,3 +283,13 @@ def test_synthesis_is_compared_with_the_atlas(tables):
     assert np.isnan(lines["atlas"])
     # 2 of 16 sign patterns for CG-SAMR; a floor against a floor is no question anyone has.
     assert lines["cgsamr"] == pytest.approx(2 / 16) and np.isnan(lines["mean image"])
+
+
+def test_the_baseline_is_the_trials_first_arm():
+    segmentation = [row("unet", arm, s, v) for arm, v in (("real", 0.2), ("plain", 0.1)) for s in "wxyz"]
+    options, trial = StatisticsOptions(resamples=100), TrialOptions(synthesizers=("samr",), arms=("plain", "real"))
+    synthesis = pd.DataFrame([row("samr", "paired", s, 0.9, metric="ssim") for s in "wxyz"])
+    _, alone, augmentation = tabulate(synthesis, pd.DataFrame(segmentation), trial, PUBLISHED, options, seed=0)
+    assert alone["protocol"].tolist() == ["plain"]
+    p_values = augmentation.set_index("protocol")["p_value"]
+    assert np.isnan(p_values["plain"]) and p_values["real"] == pytest.approx(2 / 16)

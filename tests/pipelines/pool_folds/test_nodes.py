@@ -12,18 +12,23 @@ from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
 from lesionlab.parameters import StatisticsOptions
 from lesionlab.pipelines.pool_folds.nodes import gather, tabulate
+from lesionlab.trials.options import TrialOptions
 
 
 def scores(subject: str, value: float, method: str, metric: str, protocol: str) -> dict:
     cell = {"method": method, "cohort": "c", "protocol": protocol, "sequence": "all", "class": "edema"}
+    cell |= {"synthesizer": "none", "training_subjects": 2}
     return {**cell, "metric": metric, "subject": subject, "value": value, "seed": 0}
 
 
+TRIAL = TrialOptions(synthesizers=("cgsamr",), arms=("real", "real+50%"))
 STUDIES = pd.DataFrame({"subject": list("abc")})
 
 
-def write_fold(workspace: Path, fold: int, subject: str, value: float, settings: str = "{}") -> None:
-    folder = workspace / f"fold{fold}" / "07_model_output"
+def write_fold(
+    workspace: Path, fold: int, subject: str, value: float, settings: str = "{}", trial: str = "mine"
+) -> None:
+    folder = workspace / f"fold{fold}" / "07_model_output" / trial
     folder.mkdir(parents=True)
     drawn = pd.DataFrame([scores(subject, value, "cgsamr", "ssim", "paired")])
     found = pd.DataFrame([scores(subject, value / 2, "unet", "dice", "real")])
@@ -40,17 +45,17 @@ def folders(tmp_path) -> Folders:
 def test_every_subject_is_tested_once(folders):
     for fold, (subject, value) in enumerate([("a", 0.2), ("b", 0.4), ("c", 0.9)]):
         write_fold(folders.workspace, fold, subject, value)
-    drawn, found = gather(folders, STUDIES)
+    drawn, found = gather(folders, STUDIES, "mine")
     assert dict(zip(drawn["subject"], drawn["value"], strict=True)) == {"a": 0.2, "b": 0.4, "c": 0.9}
     assert dict(zip(found["subject"], found["value"], strict=True)) == {"a": 0.1, "b": 0.2, "c": 0.45}
-    synthesis, segmentation, augmentation = tabulate(drawn, found, [], StatisticsOptions(resamples=100), 0)
+    synthesis, segmentation, augmentation = tabulate(drawn, found, TRIAL, [], StatisticsOptions(resamples=100), 0)
     for table, mean in ((synthesis, 0.5), (segmentation, 0.25), (augmentation, 0.25)):
         assert table["mean"].tolist() == [pytest.approx(mean)] and table["n"].tolist() == [3]
 
 
 def test_without_folds_the_cure_is_told(folders):
-    with pytest.raises(InputError, match=r"no folds to pool.*splits\.fold=0"):
-        gather(folders, STUDIES)
+    with pytest.raises(InputError, match=r"no folds to pool.*of the trial mine below.*splits\.fold=0"):
+        gather(folders, STUDIES, "mine")
 
 
 def test_a_fold_that_is_being_run_is_not_pooled(folders):
@@ -60,9 +65,9 @@ def test_a_fold_that_is_being_run_is_not_pooled(folders):
     keep_locks()
     try:
         with pytest.raises(InputError, match="another run is at work in fold0"):
-            gather(folders, STUDIES)
+            gather(folders, STUDIES, "mine")
         runs.release()
-        gather(folders, STUDIES)
+        gather(folders, STUDIES, "mine")
     finally:
         release_locks()
 
@@ -71,7 +76,7 @@ def test_a_subject_tested_in_two_folds_is_a_leftover_of_another_split(folders):
     write_fold(folders.workspace, 0, "a", 0.2)
     write_fold(folders.workspace, 1, "a", 0.4)
     with pytest.raises(InputError, match="tested in two folds") as error:
-        gather(folders, STUDIES)
+        gather(folders, STUDIES, "mine")
     assert "fold0" in error.value.given and "fold1" in error.value.given and "'a'" in error.value.given
 
 
@@ -79,13 +84,23 @@ def test_folds_of_other_settings_are_not_pooled(folders):
     write_fold(folders.workspace, 0, "a", 0.2)
     write_fold(folders.workspace, 1, "b", 0.4, settings='{"parameters": "others"}')
     with pytest.raises(InputError, match="different parameters or code.*fold0 against fold1"):
-        gather(folders, STUDIES)
+        gather(folders, STUDIES, "mine")
 
 
 def test_a_subject_that_left_the_cohort_is_told_and_one_not_tested_too(folders, caplog):
     write_fold(folders.workspace, 0, "a", 0.2)
-    gather(folders, STUDIES)
+    gather(folders, STUDIES, "mine")
     assert "2 of 3 subjects were tested in no fold: b, c" in caplog.text
     write_fold(folders.workspace, 3, "z", 0.2)
     with pytest.raises(InputError, match="not in the cohort.*'z'"):
-        gather(folders, STUDIES)
+        gather(folders, STUDIES, "mine")
+
+
+def test_another_trials_folds_are_no_folds_of_this_one(folders):
+    write_fold(folders.workspace, 0, "a", 0.2)
+    write_fold(folders.workspace, 0, "a", 0.9, trial="other")
+    write_fold(folders.workspace, 1, "b", 0.9, settings='{"parameters": "others"}', trial="other")
+    drawn, found = gather(folders, STUDIES, "mine")
+    assert drawn["value"].tolist() == [0.2] and found["value"].tolist() == [0.1]
+    with pytest.raises(InputError, match="no folds to pool"):
+        gather(folders, STUDIES, "third")

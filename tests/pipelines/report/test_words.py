@@ -9,8 +9,9 @@ import pytest
 
 from lesionlab.config import ExperimentConfigLoader
 from lesionlab.parameters import Parameters
-from lesionlab.pipelines.report import nodes, words
+from lesionlab.pipelines.report import words
 from lesionlab.settings import CONFIG_LOADER_ARGS
+from lesionlab.trials.plan import plan_trial
 
 CONF = Path(__file__).parents[3] / "conf"
 SPLIT = pd.DataFrame(
@@ -24,12 +25,13 @@ COHORT = pd.DataFrame({"path": range(20), "study": "a", "lesion_ml": float("nan"
 def facts(new_slices):
     """Makes the facts of a run on slices of two training subjects, one for validation and one for testing."""
 
-    def make(split: pd.DataFrame = SPLIT, change=bool, **changed) -> words.Facts:
+    def make(split: pd.DataFrame = SPLIT, change=bool, trial=None, **changed) -> words.Facts:
         values = ExperimentConfigLoader(str(CONF), "base", **CONFIG_LOADER_ARGS)["parameters"]
-        options = Parameters.model_validate(values | changed)
+        trials = values["trials"] | {"mine": trial or values["trials"]["cgsamr"]}
+        options = Parameters.model_validate(values | changed | {"trials": trials})
         slices, synthetic = new_slices("slices", change), new_slices("synthetic", manipulated)
-        counts = nodes.protocol_counts(slices, options)
-        return words.Facts(options, COHORT, split, slices, synthetic, counts)
+        plan = plan_trial("mine", options.trials["mine"], options.arms, options.recipes(), slices.table, 0)
+        return words.Facts(options, plan, COHORT, split, slices, {case.key: synthetic for case in plan.synthesizers})
 
     return make
 
@@ -43,9 +45,50 @@ def steps(facts: words.Facts) -> dict[str, str]:
     return {step.name: f"{step.text} {step.figure}" for step in words.steps(facts)}
 
 
-def test_protocols_count_real_and_synthetic_training_slices(facts):
+SEVERAL = {
+    "synthesizers": ["samr", "cgsamr"],
+    "arms": ["real", "real+50%", "synthetic", "real+50% longer"],
+    "training_subjects": [1, "all"],
+    "seeds": [0, 1, 2],
+}
+
+
+def test_segmenters_count_real_and_synthetic_training_slices(facts):
     # Two training subjects of three slices: 6 real ones.
-    assert facts().counts == {"real": (6, 0), "real+25%": (6, 3), "real+50%": (6, 6)}
+    assert facts().counts == {
+        "real/none/2-subjects/seed-0": (6, 0),
+        "real+25%/cgsamr/2-subjects/seed-0": (6, 3),
+        "real+50%/cgsamr/2-subjects/seed-0": (6, 6),
+    }
+    counts = facts(trial=SEVERAL).counts
+    assert counts["real+50%/samr/1-subjects/seed-2"] == (3, 3)
+    assert counts["synthetic/cgsamr/2-subjects/seed-0"] == (0, 6)
+
+
+def test_several_synthesizers_sizes_and_seeds_are_told(facts):
+    made = facts(trial=SEVERAL)
+    assert words.title(made) == "SAMR and CG-SAMR on phantom: what synthetic lesions did to segmentation"
+    said = words.summary(made)
+    assert "SAMR and CG-SAMR each learnt to draw" in said and "on the slices of 1 and 2 subjects. They then" in said
+    assert "Everything was trained 3 times, from other weights." in said
+    told = steps(made)
+    assert {"SAMR", "CG-SAMR"} <= set(told)
+    # Of each seed and size: real; three arms with either synthesizer.
+    assert told["U-Net"].startswith("42 segmenters (real, real+50%, synthetic and real+50% longer)")
+    assert f"{12 * 15} slices" in told["Synthetic slices"]  # 12 synthesizers, of which each has drawn the same 15
+
+
+def test_many_synthesizers_are_counted_in_the_title(facts):
+    made = facts(trial={**SEVERAL, "synthesizers": ["samr", "cgsamr", "without_atlas"]})
+    assert words.title(made).startswith("3 synthesizers on phantom")
+    assert "from label map alone, against six discriminators" in steps(made)["w/o atlas"]
+
+
+def test_a_segmenter_is_called_by_its_synthesizer_where_there_are_several(facts):
+    one, several = facts().plan, facts(trial=SEVERAL).plan
+    assert [one.label(case) for case in one.segmenters] == ["real", "real+25%", "real+50%"]
+    labels = list(dict.fromkeys(several.label(case) for case in several.segmenters))
+    assert labels[:3] == ["real", "real+50%, SAMR", "real+50%, CG-SAMR"]
 
 
 def test_figures(facts):
@@ -72,9 +115,9 @@ def test_subjects_are_counted_that_gave_slices(facts):
 
 def test_equal_epochs_are_not_told_as_equal_steps(facts):
     assert steps(facts())["Evaluation"].endswith(" 1 subject")
-    assert "for equal numbers of steps" in words.summary(facts())
-    epochs = facts(unet_training={"unit": "epochs", "constant": 5, "decay": 5})
-    assert "equal numbers of epochs, so that more slices mean more steps" in words.summary(epochs)
+    assert "with and without them, for equal numbers of steps, and tested" in words.summary(facts())
+    told = "for equal numbers of steps (but for real+50% longer, SAMR and real+50% longer, CG-SAMR)"
+    assert told in words.summary(facts(trial=SEVERAL)) and told in steps(facts(trial=SEVERAL))["U-Net"]
 
 
 def test_leaving_one_out_is_not_told_as_drawn_at_random(facts):

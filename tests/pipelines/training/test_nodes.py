@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from lesionlab.data.batches import Slices
 from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
-from lesionlab.methods.cgsamr import CGSAMROptions
 from lesionlab.methods.registry import make_method
 from lesionlab.methods.unet import UNetOptions
 from lesionlab.parameters import AugmentationOptions
@@ -19,17 +17,10 @@ from lesionlab.pipelines.training import nodes
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.runs import TrainingRun
 
-NETWORK = {"width": 2, "depth": 2}
-CGSAMR = CGSAMROptions.model_validate(
-    {
-        "generator": {"width": 2, "downs": 2, "encoder_blocks": 0, "decoder_blocks": 0},
-        "discriminator": {"width": 2},
-        "unet": NETWORK,
-    }
-)
-UNET = UNetOptions.model_validate({"network": NETWORK})
+UNET = UNetOptions.model_validate({"network": {"width": 2, "depth": 2}})
 STEPS = TrainingOptions(constant=2, decay=0, unit="steps", batch_size=3, device="cpu", log_every=1)
-AUGMENTATION = AugmentationOptions(ratios={"real+25%": 0.5, "real+50%": 1.0})
+AUGMENTATION = AugmentationOptions()
+FIRST = "cgsamr/2-subjects/seed-0"  # the synthesizer of all training subjects
 
 
 def paint(*names: str):
@@ -56,65 +47,150 @@ def folders(tmp_path):
     return lambda name: Folders(tmp_path / name, tmp_path / name)
 
 
-def train_cgsamr(slices, folders, seed=0) -> TrainingRun:
-    return nodes.train_cgsamr(slices, folders, CGSAMR, STEPS, seed)
+@pytest.fixture
+def train_cgsamr(new_plan):
+    """Trains a trial's one synthesizer."""
+
+    def train(slices, folders, **plan) -> TrainingRun:
+        (run,) = nodes.train_synthesizers(new_plan(slices, **plan), slices, folders).values()
+        return run
+
+    return train
 
 
-def train_unets(slices, synthetic, folders, seed=0):
-    return nodes.train_unets(slices, synthetic, folders, UNET, STEPS, AUGMENTATION, seed)
+@pytest.fixture
+def train_unets(new_plan):
+    """Trains a trial's segmenters, all synthesizers' slices being the same; runs by arm, the last of each."""
+
+    def train(slices, synthetic, folders, training=STEPS, **plan) -> dict[str, TrainingRun]:
+        planned = new_plan(slices, **plan)
+        drawn = {case.key: synthetic for case in planned.synthesizers}
+        runs = nodes.train_segmenters(planned, slices, drawn, folders, UNET, training, AUGMENTATION)
+        assert list(runs) == [case.key for case in planned.segmenters]
+        return {case.arm_name: runs[case.key] for case in planned.segmenters}
+
+    return train
+
+
+@pytest.fixture
+def looked(monkeypatch) -> dict[str, dict]:
+    """What each training would be given, by its folder's place below the segmenters'; nothing is trained."""
+    seen: dict[str, dict] = {}
+
+    def only_look(method, slices, options, folder, key, **others):
+        place = folder.relative_to(next(each for each in folder.parents if each.name == "segmenters")).as_posix()
+        seen[place] = {"method": method, "slices": slices, "options": options, "key": key, **others}
+        return TrainingRun(folder)
+
+    monkeypatch.setattr(nodes, "train_once", only_look)
+    return seen
 
 
 # --- what they see ----------------------------------------------------------------------------------------------------
 
 
-def test_cgsamr_learns_nothing_from_validation_and_test_subjects(new_slices, folders):
+def test_cgsamr_learns_nothing_from_validation_and_test_subjects(new_slices, folders, train_cgsamr):
     plain = train_cgsamr(new_slices("plain"), folders("plain"))
     others = train_cgsamr(new_slices("others", paint("c", "d_1", "d_2")), folders("others"))
     own = train_cgsamr(new_slices("own", paint("b")), folders("own"))
     assert equal(plain, others) and not equal(plain, own)
+    assert plain.subjects() == ["a", "b"]
 
 
-def test_the_segmenters_learn_nothing_from_validation_and_test_subjects(new_slices, folders):
+def test_cgsamr_learns_nothing_from_training_subjects_that_a_smaller_set_leaves_out(new_slices, folders, train_cgsamr):
+    plain = train_cgsamr(new_slices("plain"), folders("plain"), sizes=(1,))
+    (chosen,) = plain.subjects()
+    left = ({"a", "b"} - {chosen}).pop()
+    others = train_cgsamr(new_slices("others", paint(left)), folders("others"), sizes=(1,))
+    own = train_cgsamr(new_slices("own", paint(chosen)), folders("own"), sizes=(1,))
+    assert equal(plain, others) and not equal(plain, own)
+
+
+def test_the_segmenters_learn_nothing_from_validation_and_test_subjects(new_slices, folders, train_unets):
     synthetic = new_slices("synthetic")
     plain = train_unets(new_slices("plain"), synthetic, folders("plain"))
     others = train_unets(new_slices("others", paint("c", "d_1", "d_2")), synthetic, folders("others"))
     own = train_unets(new_slices("own", paint("b")), synthetic, folders("own"))
-    for protocol in ("real", "real+25%", "real+50%"):
-        assert equal(plain[protocol], others[protocol]) and not equal(plain[protocol], own[protocol])
+    for arm in ("real", "real+25%", "real+50%"):
+        assert equal(plain[arm], others[arm]) and not equal(plain[arm], own[arm])
+        assert plain[arm].subjects() == ["a", "b"]
 
 
-def test_each_protocol_has_its_number_of_synthetic_slices(new_slices, folders, monkeypatch):
-    seen: dict[str, Slices] = {}
-
-    def only_look(method, slices, options, folder, key, **_):
-        seen[folder.name] = slices
-        folder.mkdir(parents=True)
-        return TrainingRun(folder)
-
-    monkeypatch.setattr(nodes, "train_once", only_look)
+def test_each_arm_has_its_number_of_real_and_synthetic_slices(new_slices, folders, train_unets, looked):
     slices, synthetic = new_slices(), new_slices("synthetic", paint("a", "b", "c", "d_1", "d_2"))
-    train_unets(slices, synthetic, folders("x"))
-    # Six real training slices: 0, 3 and 6 synthetic ones beside them, the first of those there are.
-    assert {protocol: len(given) for protocol, given in seen.items()} == {"real": 6, "real+25%": 9, "real+50%": 12}
+    train_unets(slices, synthetic, folders("x"), arms=("real", "real+25%", "real+50%", "synthetic", "conventional"))
+    seen = {place.split("/")[0]: given["slices"].images.numpy() for place, given in looked.items()}
+    # Six real training slices: 0, 3 and 6 synthetic ones beside them, the first of those there are; or 6 alone.
+    assert {arm: len(images) for arm, images in seen.items()} == {
+        "real": 6, "real+25%": 9, "real+50%": 12, "synthetic": 6, "conventional": 6,
+    }  # fmt: skip
     real, made = slices.batch(slices.select(split="train")).images, synthetic.batch().images
-    for given in seen.values():
-        np.testing.assert_array_equal(given.images[:6].numpy(), real)
-        np.testing.assert_array_equal(given.images[6:].numpy(), made[: len(given) - 6])
+    np.testing.assert_array_equal(seen.pop("synthetic"), made[:6])
+    for images in seen.values():
+        np.testing.assert_array_equal(images[:6], real)
+        np.testing.assert_array_equal(images[6:], made[: len(images) - 6])
 
 
-def test_every_segmenter_starts_from_the_same_weights(new_slices, folders, monkeypatch):
-    starts = []
-
-    def only_look(method, slices, options, folder, key, **_):
-        starts.append(torch.cat([value.flatten().float() for value in method.state_dict().values()]))
-        folder.mkdir(parents=True)
-
-    monkeypatch.setattr(nodes, "train_once", only_look)
+def test_a_smaller_set_of_subjects_has_fewer_slices_of_both_kinds(new_slices, folders, train_unets, looked, new_plan):
     slices = new_slices()
-    train_unets(slices, slices, folders("x"))
-    train_unets(slices, slices, folders("y"), seed=1)
-    assert all(torch.equal(start, starts[0]) for start in starts[:3])
-    assert not torch.equal(starts[3], starts[0])
+    train_unets(slices, slices, folders("x"), arms=("real", "real+50%"), sizes=(1, "all"))
+    counts = {place: len(given["slices"].images) for place, given in looked.items()}
+    assert counts == {
+        "real/none/1-subjects/seed-0": 3, "real+50%/cgsamr/1-subjects/seed-0": 6,
+        "real/none/2-subjects/seed-0": 6, "real+50%/cgsamr/2-subjects/seed-0": 12,
+    }  # fmt: skip
+    (chosen,) = next(case.subjects for case in new_plan(slices, sizes=(1,)).segmenters)
+    own = slices.batch(slices.select(subject=chosen)).images
+    np.testing.assert_array_equal(looked["real/none/1-subjects/seed-0"]["slices"].images.numpy(), own)
+
+
+def test_only_the_conventional_arms_slices_are_changed_while_training(new_slices, folders, train_unets, looked):
+    slices = new_slices()
+    train_unets(slices, slices, folders("x"), arms=("real", "real+50%", "conventional"))
+    given = {place.split("/")[0]: each["augment"] is not None for place, each in looked.items()}
+    assert given == {"real": False, "real+50%": False, "conventional": True}
+
+
+def test_every_segmenter_of_a_seed_starts_from_the_same_weights(new_slices, folders, train_unets, looked):
+    slices = new_slices()
+    train_unets(slices, slices, folders("x"), seeds=(0, 1))
+
+    def start(place: str) -> torch.Tensor:
+        method = looked[place]["method"]
+        return torch.cat([value.flatten().float() for value in method.state_dict().values()])
+
+    first, *others = [start(place) for place in looked if place.endswith("seed-0")]
+    assert len(others) == 2 and all(torch.equal(one, first) for one in others)
+    again = [start(place) for place in looked if place.endswith("seed-1")]
+    assert len(again) == 3 and not any(torch.equal(one, first) for one in again)
+
+
+# --- how long ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_arm_takes_as_many_steps_unless_it_asks_for_equal_epochs(new_slices, folders, train_unets):
+    slices = new_slices()
+    runs = train_unets(slices, slices, folders("x"), arms=("real", "real+25%", "synthetic", "conventional", "longer"))
+    steps = {arm: run.history()["step"].max() for arm, run in runs.items()}
+    # Twice the slices of the baseline, so twice its two steps.
+    assert steps == {"real": 2, "real+25%": 2, "synthetic": 2, "conventional": 2, "longer": 4}
+
+
+@pytest.mark.parametrize(
+    ("unit", "arm", "times", "expected"),
+    [
+        ("steps", "real+50%", 2.0, (100, 60)),
+        ("steps", "longer", 2.0, (200, 120)),
+        ("steps", "longer", 1.5, (150, 90)),
+        ("epochs", "longer", 2.0, (100, 60)),  # equal epochs as they stand
+        ("epochs", "real+50%", 2.0, (50, 30)),  # half as many epochs of twice the slices
+    ],
+)
+def test_lengths_are_scaled_by_what_is_to_be_equal(new_slices, new_plan, unit, arm, times, expected):
+    training = TrainingOptions(constant=100, decay=60, unit=unit)
+    case = new_plan(new_slices(), arms=("real", arm)).segmenters[-1]
+    changed = nodes.lengthened(training, case, times)
+    assert (changed.constant, changed.decay) == expected and changed.unit == unit
 
 
 # --- when they are done again -----------------------------------------------------------------------------------------
@@ -124,7 +200,7 @@ def changed(root: Path) -> dict[str, int]:
     return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
 
 
-def test_unchanged_trainings_are_not_touched(new_slices, folders):
+def test_unchanged_trainings_are_not_touched(new_slices, folders, train_cgsamr, train_unets):
     slices, synthetic = new_slices(), new_slices("synthetic")
     train_cgsamr(slices, folders("x"))
     train_unets(slices, synthetic, folders("x"))
@@ -134,52 +210,77 @@ def test_unchanged_trainings_are_not_touched(new_slices, folders):
     assert changed(folders("x").results) == before
 
 
-def test_other_synthetic_slices_do_not_cost_the_segmenter_of_real_ones(new_slices, folders):
+def test_another_trial_finds_what_both_have(new_slices, folders, train_unets):
+    slices, at = new_slices(), folders("x")
+    first = train_unets(slices, slices, at, arms=("real", "real+50%"))
+    before = changed(at.results)
+    other = train_unets(slices, slices, at, name="other", arms=("real", "conventional"), seeds=(0, 1))
+    after = changed(at.results)
+    assert {name: after[name] for name in before} == before
+    assert first["real"].root.parent == other["real"].root.parent
+    added = {name.removeprefix("06_models/segmenters/").split("/images")[0] for name in set(after) - set(before)}
+    assert {Path(name).parts[:4] for name in added} == {
+        (arm, "none", "2-subjects", seed) for arm, seed in [("conventional", "seed-0"), ("conventional", "seed-1")]
+    } | {("real", "none", "2-subjects", "seed-1")}
+
+
+def test_other_synthetic_slices_do_not_cost_the_segmenter_of_real_ones(new_slices, folders, train_unets):
     slices, at = new_slices(), folders("x")
     train_unets(slices, new_slices("synthetic"), at)
-    before = changed(at.model("unet"))
+    before = changed(at.model("segmenters"))
     train_unets(slices, new_slices("other", paint("a")), at)
-    after = changed(at.model("unet"))
-    again = {name for name in before if after[name] != before[name]}
-    assert "real/method.pt" not in again and {"real+25%/method.pt", "real+50%/method.pt"} <= again
+    after = changed(at.model("segmenters"))
+    again = {Path(name).parts[0] for name in before if after[name] != before[name]}
+    assert again == {"real+25%", "real+50%"}
 
 
-def test_a_seed_is_never_taken_for_the_trainings_own(new_slices, folders):
+def test_another_conventional_augmentation_costs_its_own_arm_alone(new_slices, folders, new_plan, looked):
+    slices, keys = new_slices(), []
+    plan = new_plan(slices, arms=("real", "conventional"))
+    for options in (AUGMENTATION, AugmentationOptions.model_validate({"conventional": {"flip_probability": 0.0}})):
+        nodes.train_segmenters(plan, slices, {FIRST: slices}, folders("x"), UNET, STEPS, options)
+        keys.append({place: given["key"] for place, given in looked.items()})
+    differ = {place for place in keys[0] if keys[0][place] != keys[1][place]}
+    assert differ == {"conventional/none/2-subjects/seed-0"}
+
+
+def test_a_seed_is_never_taken_for_the_trainings_own(new_slices, folders, train_cgsamr, new_recipe):
     # Both runs have 1 for the training's seed; the first has it from the run, whose weights are others.
-    slices, at = new_slices(), folders("x")
-    first = weights(nodes.train_cgsamr(slices, at, CGSAMR, STEPS, 1))
-    again = nodes.train_cgsamr(slices, at, CGSAMR, STEPS.model_copy(update={"seed": 1}), 0)
-    assert not all(np.array_equal(a, b) for a, b in zip(first, weights(again), strict=True))
+    slices = new_slices()
+    first = train_cgsamr(slices, folders("x"), seed=1)
+    again = train_cgsamr(slices, folders("y"), recipes={"cgsamr": new_recipe("cgsamr", seed=1)})
+    assert not equal(first, again)
 
 
-def test_segmenters_of_protocols_no_longer_configured_are_gone(new_slices, folders):
+def test_only_what_is_planned_is_handed_on(new_slices, folders, train_unets):
     slices, synthetic, at = new_slices(), new_slices("synthetic"), folders("x")
     train_unets(slices, synthetic, at)
-    fewer = AugmentationOptions(ratios={"real+50%": 1.0})
-    assert list(nodes.train_unets(slices, synthetic, at, UNET, STEPS, fewer, 0)) == ["real", "real+50%"]
+    assert list(train_unets(slices, synthetic, at, arms=("real", "real+50%"))) == ["real", "real+50%"]
 
 
-def test_cgsamr_without_any_lesion_is_refused_before_it_trains(new_slices, folders):
+def test_cgsamr_without_any_lesion_is_refused_before_it_trains(new_slices, folders, train_cgsamr):
     def healthy(studies):
         for study in studies.values():
             study.labels[study.labels > 1] = 1
             study.table["domain"] = "healthy"
 
-    with pytest.raises(InputError, match="no training slice holds a lesion.*6 training slices"):
+    with pytest.raises(InputError, match="no training slice holds a lesion.*6 training slices.*CG-SAMR to learn from"):
         train_cgsamr(new_slices(change=healthy), folders("x"))
+    assert not folders("x").results.exists()
 
 
 @pytest.mark.parametrize("change", ["seed", "options", "training"])
-def test_what_decides_the_result_trains_anew(new_slices, folders, change):
+def test_what_decides_the_result_trains_anew(new_slices, folders, train_cgsamr, new_recipe, change):
     slices, at = new_slices(), folders("x")
     first = weights(train_cgsamr(slices, at))
     if change == "seed":
-        again = nodes.train_cgsamr(slices, at, CGSAMR, STEPS, 1)
+        again = train_cgsamr(slices, at, seed=1)
     elif change == "options":
-        weaker = CGSAMR.model_copy(update={"weights": CGSAMR.weights.model_copy(update={"confidence": 0.0})})
-        again = nodes.train_cgsamr(slices, at, weaker, STEPS, 0)
+        plain = new_recipe("cgsamr")
+        weaker = {**plain.options, "weights": {**plain.options["weights"], "confidence": 0.0}}
+        again = train_cgsamr(slices, at, recipes={"cgsamr": plain.model_copy(update={"options": weaker})})
     else:
-        again = nodes.train_cgsamr(slices, at, CGSAMR, STEPS.model_copy(update={"constant": 3}), 0)
+        again = train_cgsamr(slices, at, recipes={"cgsamr": new_recipe("cgsamr", constant=3)})
     assert not all(np.array_equal(a, b) for a, b in zip(first, weights(again), strict=True))
 
 
