@@ -204,8 +204,8 @@ def tell_ending(place: Path, error: BaseException) -> None:
 def _ending(path: Path, status: int, lines: Sequence[str]) -> Exception:
     """The error that ended the processes, as they told it, else with what they wrote last."""
     kinds: dict[str, Any] = {"InputError": InputError, "Diverged": Diverged, "Interrupted": Interrupted}
-    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"kind": None}
-    if told["kind"] in kinds:
+    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if told.get("kind") in kinds:
         error: Exception = kinds[told["kind"]](**told["arguments"])
         return error
     last = told.get("text", "".join(lines))
