@@ -17,7 +17,7 @@ CONF = Path(__file__).parents[3] / "conf"
 @pytest.fixture
 def parameters():
     """The leave-one-out experiment's parameters with one value changed."""
-    values = ExperimentConfigLoader(str(CONF), "brats2015", **CONFIG_LOADER_ARGS)["parameters"]
+    values = ExperimentConfigLoader(str(CONF), "cgsamr_brats2015", **CONFIG_LOADER_ARGS)["parameters"]
 
     def changed(group: str, **values_of_group):
         result = copy.deepcopy(values)

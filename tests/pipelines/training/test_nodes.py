@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lesionlab.data.mapped_slices import open_slices
 from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
 from lesionlab.methods.registry import make_method
@@ -79,10 +80,11 @@ def looked(monkeypatch) -> dict[str, dict]:
 
     def only_look(method, slices, options, folder, key, **others):
         place = folder.relative_to(next(each for each in folder.parents if each.name == "segmenters")).as_posix()
-        seen[place] = {"method": method, "slices": slices, "options": options, "key": key, **others}
+        given = open_slices(slices, "load")
+        seen[place] = {"method": method, "slices": given, "options": options, "key": key, **others}
         return TrainingRun(folder)
 
-    monkeypatch.setattr(nodes, "train_once", only_look)
+    monkeypatch.setattr(nodes, "train_once_on_devices", only_look)
     return seen
 
 
@@ -288,47 +290,14 @@ def test_the_runs_seed_is_added_to_the_trainings_own():
     assert nodes.seeded(TrainingOptions(seed=3), 4).seed == 7
 
 
-# --- validation and pictures ------------------------------------------------------------------------------------------
+# --- what they are given beside slices --------------------------------------------------------------------------------
 
 
-class Segmenter(torch.nn.Module):
-    """Calls everything brain a tumor, four slices at a time or fewer."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.sizes = []
-
-    def segment(self, images):
-        self.sizes.append(len(images))
-        brain = (images[:, 0] > -1).long() * 3
-        return torch.nn.functional.one_hot(brain, 4).movedim(-1, 1).float()
-
-
-def test_validation_is_the_dice_of_the_validation_subjects(new_slices):
-    def small_tumor_in_training(studies):
-        studies["a"].labels[:, 6, 6] = 2
-
-    validate = nodes.validation_dice(new_slices(change=small_tumor_in_training))
-    # Of the 100 brain pixels of each validation slice 4 are tumor: 2 x 4 / (100 + 4); edema is missed.
-    expected = {"validation/dice_edema": 0.0, "validation/dice_tumor": 8 / 104}
-    assert validate(Segmenter(), 7) == pytest.approx(expected)
-
-
-def test_without_a_validation_subject_there_is_no_validation(new_slices):
-    def none(studies):
-        studies["c"].table["split"] = "train"
-
-    assert nodes.validation_dice(new_slices(change=none)) is None
-
-
-def test_segmenting_takes_some_slices_at_a_time():
-    segmenter = Segmenter()
-    images = torch.full((10, 2, 4, 4), -1.0)
-    images[7] = 0.5
-    found = nodes.segment(segmenter, images, size=4)
-    assert segmenter.sizes == [4, 4, 2]
-    assert found.shape == (10, 4, 4) and (found[7] == 3).all() and not found[:7].any()
+def test_segmenters_are_given_images_and_labels_alone(new_slices, folders, train_unets, looked):
+    train_unets(new_slices(), new_slices("synthetic"), folders("x"))
+    for given in looked.values():
+        assert given["slices"].images.shape[1:] == (2, 16, 16) and given["slices"].labels.shape[1:] == (16, 16)
+        assert given["slices"].atlas.shape[1] == given["slices"].tissues.shape[1] == 0
 
 
 def test_pictures_are_of_validation_slices_with_lesions(new_slices):
@@ -336,20 +305,17 @@ def test_pictures_are_of_validation_slices_with_lesions(new_slices):
         studies["c"].table.loc[0, "domain"] = "healthy"
 
     slices = new_slices(change=healthy)
-    preview = nodes.preview_of(slices)
     places = slices.select("validation", "pathological")
     assert len(places) == 2
-    np.testing.assert_array_equal(preview.images.numpy(), slices.batch(places).images)
+    assert nodes.preview_places(slices).tolist() == places.tolist()
 
 
 def test_without_validation_subjects_pictures_are_of_training_slices(new_slices):
     def none(studies):
         studies["c"].table["split"] = "test"
 
-    slices = new_slices(change=none)
-    preview = nodes.preview_of(slices)
     # Four of the six training slices, spread evenly: 0, 5/3, 10/3 and 5 rounded down.
-    np.testing.assert_array_equal(preview.images.numpy(), slices.batch([0, 1, 3, 5]).images)
+    assert nodes.preview_places(new_slices(change=none)).tolist() == [0, 1, 3, 5]
 
 
 def test_the_task_is_what_the_slices_hold(new_slices):

@@ -1,0 +1,67 @@
+"""Dice on validation slices, with a segmenter whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lesionlab.data.slice_store import SliceStore
+from lesionlab.data.slices import StudySlices
+from lesionlab.training.validation import segment, validation_dice
+
+
+class Segmenter(torch.nn.Module):
+    """Calls everything brain a tumor."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.sizes = []
+
+    def segment(self, images):
+        self.sizes.append(len(images))
+        brain = (images[:, 0] > -1).long() * 3
+        return torch.nn.functional.one_hot(brain, 4).movedim(-1, 1).float()
+
+
+@pytest.fixture
+def store(tmp_path):
+    """One slice of a training subject, and of one for validation: 100 brain pixels, 12 of them edema, 4 tumor."""
+    import pandas as pd
+
+    def study(subject: str, split: str, edema: int) -> StudySlices:
+        labels = np.zeros((1, 16, 16), np.uint8)
+        labels[:, 3:13, 3:13], labels[:, 5:9, 5:9], labels[:, 6:8, 6:8] = 1, edema, 3
+        images = np.where(labels[:, None] > 0, 0.5, -1).astype(np.float32)
+        empty = np.zeros((1, 0, 16, 16), np.float32)
+        about = {"subject": subject, "study": subject, "plane": 0, "split": split, "domain": "pathological"}
+        about |= {"spacing_x": 1.0, "spacing_y": 1.0, "spacing_z": 1.0, "fill": 0.4, "clipped": 0, "source": "real"}
+        about |= {"manipulation": "none", "donor": "", "record": "{}"}
+        return StudySlices(images, labels, empty, empty, pd.DataFrame([about]))
+
+    def write(split: str = "validation") -> SliceStore:
+        studies = [study("a", "train", 1), study("c", split, 2)]
+        return SliceStore.write(tmp_path / split, studies, ["T1w"], ["edema", "tumor"])
+
+    return write
+
+
+def test_validation_is_the_dice_of_the_validation_subjects(store):
+    validate = validation_dice(store().root)
+    # Of the 100 brain pixels of the validation slice 4 are tumor: 2 x 4 / (100 + 4); edema is missed.
+    expected = {"validation/dice_edema": 0.0, "validation/dice_tumor": 8 / 104, "validation/dice": 4 / 104}
+    assert validate(Segmenter(), 7) == pytest.approx(expected)
+
+
+def test_without_a_validation_subject_there_is_no_validation(store):
+    assert validation_dice(store("test").root) is None
+
+
+def test_segmenting_takes_some_slices_at_a_time():
+    segmenter = Segmenter()
+    images = torch.full((10, 1, 4, 4), -1.0)
+    images[7] = 0.5
+    found = segment(segmenter, images, size=4)
+    assert segmenter.sizes == [4, 4, 2]
+    assert found.shape == (10, 4, 4) and (found[7] == 3).all() and found.sum() == 3 * 16
