@@ -8,7 +8,7 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_DISABLE_AGENT_SKILLS_PROMPT := true
 
-.PHONY: help demo test lint format install folds clean
+.PHONY: help demo test lint format install folds unknown clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,9 +38,8 @@ format: install  ## put the code in form
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 # Leave-one-subject-out: one run per fold, then one table over all folds.
-# FOLDS is the number of subjects, ENV names the experiment, PARAMS adds parameters (run.allow_failures=true where
-# studies are quarantined).
-# TRIAL is cgsamr, samr, ablation or comparison.
+# FOLDS is the number of subjects, ENV names the experiment, TRIAL is cgsamr, samr, ablation or comparison, PARAMS adds
+# parameters (run.allow_failures=true where studies are quarantined).
 ENV ?= cgsamr_brats2015
 FOLDS ?= 4
 TRIAL ?= cgsamr
@@ -49,12 +48,15 @@ PIPELINE_cgsamr := cgsamr_augment_eval
 PIPELINE_samr := samr_augment_eval
 PIPELINE_ablation := ablation_eval
 PIPELINE_comparison := comparison_eval
-folds: install  ## leave-one-subject-out over FOLDS folds of the experiment ENV, then one table
+folds: $(if $(PIPELINE_$(TRIAL)),install,unknown)  ## leave-one-subject-out: the trial TRIAL of the experiment ENV over FOLDS folds, then one table
 	@for fold in $$(seq 0 $$(($(FOLDS) - 1))); do \
 	  echo "== fold $$fold of $(FOLDS)"; \
 	  $(BIN)/kedro run --env=$(ENV) --pipelines=$(PIPELINE_$(TRIAL)) --params=splits.fold=$$fold$(PARAMS:%=,%) || exit 1; \
 	done
 	@$(BIN)/kedro run --env=$(ENV) --pipelines=$(TRIAL)_pool_folds $(PARAMS:%=--params=%)
+
+unknown:
+	@echo "there is no trial $(TRIAL); TRIAL is cgsamr, samr, ablation or comparison" >&2; exit 1
 
 clean:  ## remove what runs wrote (data, runs), keep the environment
 	@rm -rf data/0* data/experiments mlflow.db mlartifacts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lesionlab.config import ConfigurationError, ExperimentConfigLoader, validat
 from lesionlab.data.engine import Engine
 from lesionlab.data.layout import find_layout
 from lesionlab.imaging.phantom import SEQUENCES
-from lesionlab.parameters import Parameters, RunOptions, known_names
+from lesionlab.parameters import Parameters, RunOptions, known_names, merged
 from lesionlab.settings import CONFIG_LOADER_ARGS
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -21,8 +22,15 @@ CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "local")
 
 
-def of(env: str, conf: Path = CONF) -> Parameters:
-    return Parameters.model_validate(ExperimentConfigLoader(str(conf), env, **CONFIG_LOADER_ARGS)["parameters"])
+@cache
+def given(env: str) -> dict[str, Any]:
+    """What an experiment's files say, read once; nobody changes it."""
+    return ExperimentConfigLoader(str(CONF), env, **CONFIG_LOADER_ARGS)["parameters"]
+
+
+@cache
+def of(env: str) -> Parameters:
+    return Parameters.model_validate(given(env))
 
 
 def may_lack(*names: str, fallback: Sequence[str] = ()) -> dict[str, Any]:
@@ -55,14 +63,119 @@ def test_every_experiment_fits_the_tree(env):
     ],
 )
 def test_what_does_not_fit_together_is_refused_at_once(change, message):
-    values = ExperimentConfigLoader(str(CONF), "base", **CONFIG_LOADER_ARGS)["parameters"]
+    values = given("base")
     with pytest.raises(ConfigurationError) as error:
         validate_parameters(values | change)
     assert f"  - {message}" in error.value.message and len(error.value.message) < 400  # not the whole tree
 
 
+def trial(**options: Any) -> dict[str, Any]:
+    return {"trials": {"mine": {"synthesizers": ["cgsamr"], "arms": ["real", "real+50%"]} | options}}
+
+
+def variant(**options: Any) -> dict[str, Any]:
+    return {
+        "variants": {"mine": {"of": "cgsamr", "title": "mine", "change": {"weights": {"confidence": 0.0}}} | options}
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            trial(synthesizers=["samr", "cgsmar"]),
+            "trials.mine.synthesizers names cgsmar: did you mean 'cgsamr'? name some of samr, cgsamr, without_stretch",
+        ),
+        (trial(synthesizers=["without_atls"]), "trials.mine.synthesizers names without_atls: did you mean 'without_at"),
+        (
+            trial(arms=["real", "real+5%"]),
+            "trials.mine.arms names real+5%: did you mean 'real+50%'? name some of real, real+25%, real+50%, synth",
+        ),
+        (
+            trial(arms=["real+50%", "real"]),
+            "trials.mine.arms begins with 'real+50%', which has synthetic slices: begin",
+        ),
+        (
+            trial(arms=["real", "conventional"]),
+            "trials.mine.arms (real, conventional) has no arm with synthetic slices",
+        ),
+        (trial(training_subjects=[0]), "trials.mine.training_subjects.0."),
+        (
+            {"arms": {"mine": {"real": False}}},
+            "arms.mine = {'real': False}: an arm needs slices: set real, or synthetic",
+        ),
+        (
+            variant(change={"generator": {"strech_out": False}}),
+            "variants.mine.change.generator.strech_out: CG-SAMR has no such option; did you mean 'stretch_out'?",
+        ),
+        (
+            variant(of="samr", change={"wieghts": {"confidence": 0}}),
+            "variants.mine.change.wieghts: SAMR has no such option; did you mean 'weights'?",
+        ),
+        (
+            variant(change={"qqq": 1}),
+            "variants.mine.change.qqq: CG-SAMR has no such option; allowed: generator, discriminator, ",
+        ),
+        (
+            variant(change={"generator": {"stretch_out": "maybe"}}),
+            "variants.mine.change.generator.stretch_out = 'maybe': Input should be a valid boolean",
+        ),
+        (variant(of="pix2pix"), "variants.mine.of = 'pix2pix': Input should be 'samr' or 'cgsamr'"),
+        (
+            {"variants": {"samr": {"of": "cgsamr", "title": "x", "change": {"weights": {"confidence": 0.0}}}}},
+            "variants names samr, as a method is named: give the variant another name",
+        ),
+    ],
+)
+def test_a_trial_that_cannot_be_run_is_refused_at_once(change, message):
+    values = given("base")
+    with pytest.raises(ConfigurationError) as error:
+        validate_parameters(merged(values, change))
+    assert f"  - {message}" in error.value.message and len(error.value.message) < 700
+
+
+def test_a_variant_is_its_method_but_for_the_change():
+    values = given("base")
+    recipes = Parameters.model_validate(merged(values, variant())).recipes()
+    plain, mine = recipes["cgsamr"], recipes["mine"]
+    assert (mine.method, mine.title, mine.training) == ("cgsamr", "mine", plain.training)
+    assert plain.options["weights"]["confidence"] > 0
+    assert mine.options == merged(plain.options, {"weights": {"confidence": 0.0}})
+
+
+def test_the_ablation_takes_away_one_part_each():
+    parameters = of("base")
+    recipes = parameters.recipes()
+    assert set(parameters.trials["ablation"].synthesizers) == {"cgsamr", *parameters.variants}
+    for name in parameters.variants:
+        assert recipes[name].options != recipes["cgsamr"].options
+        assert recipes[name].training == recipes["cgsamr"].training
+    assert len({str(recipe.options) for recipe in recipes.values()}) == len(recipes)
+
+
+@pytest.mark.parametrize("env", EXPERIMENTS)
+def test_both_methods_train_for_as_many_steps(env):
+    recipes = of(env).recipes()
+    lengths = {(one.training.unit, one.training.constant, one.training.decay) for one in recipes.values()}
+    assert len(lengths) == 1
+
+
+@pytest.mark.parametrize(("env", "method", "downs"), [("cgsamr_jhu", "cgsamr", 4), ("samr_jhu", "samr", 5)])
+def test_the_papers_experiments_have_their_methods_at_full_size(env, method, downs):
+    parameters = of(env)
+    recipe = parameters.recipes()[method]
+    assert (recipe.options["generator"]["width"], recipe.options["generator"]["downs"]) == (64, downs)
+    assert (recipe.training.constant, recipe.training.decay, recipe.training.unit) == (250, 250, "epochs")
+    assert recipe.training.batch_size == 8 and recipe.options["weights"]["reconstruction"] == 0
+    # Both methods that are compared can be built for these slices.
+    for one in parameters.recipes().values():
+        assert all(side % 2 ** one.options["generator"]["downs"] == 0 for side in parameters.grid.size)
+    command = f"--env={env} --pipelines={method}_augment_eval"
+    assert command in (CONF / env / "parameters.yml").read_text(encoding="utf-8")
+
+
 def test_sequences_that_studies_may_lack():
-    values = ExperimentConfigLoader(str(CONF), "base", **CONFIG_LOADER_ARGS)["parameters"]
+    values = given("base")
     assert Parameters.model_validate(values).cohort.may_lack == []
     told = Parameters.model_validate(values | may_lack("FLAIR", "T1w", fallback=["PD", "T1ce"]))
     assert told.cohort.may_lack == ["FLAIR", "T1w"]

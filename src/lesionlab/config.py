@@ -67,7 +67,7 @@ def _explain(fault: Any) -> str:
     if not path:
         return str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] != "extra_forbidden":
-        return f"{path} = {fault['input']!r}: {fault['msg']}"
+        return f"{path} = {fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
     allowed = known_names(fault["loc"][:-1])
     return f"{path}: no such parameter. {nearest(str(fault['loc'][-1]), allowed)}"
 

@@ -8,13 +8,14 @@ import typing
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from lesionlab.data.conventional import ConventionalOptions
 from lesionlab.data.engine import Engine
 from lesionlab.data.layout import Layout
 from lesionlab.data.limits import QCOptions
 from lesionlab.data.manipulation import ManipulationOptions
+from lesionlab.data.names import listed, suggestion
 from lesionlab.data.slice_rules import SliceRules
 from lesionlab.data.splits import SplitOptions
 from lesionlab.imaging.atlas import AtlasOptions
@@ -190,8 +191,20 @@ class Parameters(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _variants(self) -> Self:
+        """Refuse variants whose changes their method has not."""
+        if taken := sorted(set(self.variants) & set(METHOD_TITLES)):
+            raise ValueError(f"variants names {listed(taken)}, as a method is named: give the variant another name")
+        for name, variant in self.variants.items():
+            try:
+                self._recipe(variant.of, variant)
+            except ValidationError as error:
+                raise ValueError("; ".join(_misfit(name, variant, fault) for fault in error.errors())) from error
+        return self
+
+    @model_validator(mode="after")
     def _trials(self) -> Self:
-        """Refuse trials of what is not there, and variants whose changes no method has."""
+        """Refuse trials of what is not there, or whose arms leave nothing to compare."""
         known = self.recipes()
         for name, trial in self.trials.items():
             for what, given, allowed in (
@@ -200,12 +213,18 @@ class Parameters(BaseModel):
             ):
                 if unknown := sorted(set(given) - set(allowed)):
                     raise ValueError(
-                        f"trials.{name}.{what} names {', '.join(unknown)}: name some of {', '.join(allowed)}"
+                        f"trials.{name}.{what} names {', '.join(unknown)}: {suggestion(unknown[0], allowed)}"
+                        f"name some of {', '.join(allowed)}"
                     )
             if self.arms[trial.baseline].synthetic:
                 raise ValueError(
                     f"trials.{name}.arms begins with {trial.baseline!r}, which has synthetic slices: begin with the "
                     "arm that the others are compared with, real slices alone"
+                )
+            if not any(self.arms[arm].synthetic for arm in trial.arms):
+                raise ValueError(
+                    f"trials.{name}.arms ({', '.join(trial.arms)}) has no arm with synthetic slices, which its "
+                    "synthesizers would be trained for: add one"
                 )
         return self
 
@@ -226,6 +245,17 @@ class Parameters(BaseModel):
                 f"the sequences {self.sequences} in coregister.reference_fallback"
             )
         return self
+
+
+def _misfit(name: str, variant: Variant, fault: Any) -> str:
+    """Why a variant's change does not fit its method, with the nearest option."""
+    *above, option = (str(part) for part in fault["loc"])
+    path = ".".join(["variants", name, "change", *above, option])
+    if fault["type"] != "extra_forbidden":
+        return f"{path} = {fault['input']!r}: {fault['msg']}"
+    allowed = known_names((variant.of, *above))
+    told = suggestion(option, allowed) or f"allowed: {', '.join(allowed)}"
+    return f"{path}: {METHOD_TITLES[variant.of]} has no such option; {told.strip()}"
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,13 +159,13 @@ def recipe(method: str, **training: Any) -> Recipe:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_recipe() -> Callable[..., Recipe]:
     """Makes a small synthesizer's recipe."""
     return recipe
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_plan() -> Callable[..., TrialPlan]:
     """Plans a trial over slices: its name, arms, synthesizers, sizes and seeds."""
 
@@ -206,20 +207,29 @@ def study_slices(subject: str, study: str, split: str, planes: int) -> StudySlic
     return StudySlices(images, labels, atlas, np.zeros((planes, 0, SIDE, SIDE), np.float32), table)
 
 
-@pytest.fixture
-def new_slices(tmp_path) -> Callable[..., SliceStore]:
-    """Writes slices: training subjects a and b, c for validation, d with two visits for testing.
+@pytest.fixture(scope="session")
+def write_slices() -> Callable[..., SliceStore]:
+    """Writes slices into a folder: training subjects a and b, c for validation, d with two visits for testing.
 
     ``change`` may alter the studies, by name, before they are written.
     """
 
-    def make(
-        name: str = "slices", change: Callable[[dict[str, StudySlices]], object] = bool, planes: int = 3
+    def write(
+        folder: Path,
+        name: str = "slices",
+        change: Callable[[dict[str, StudySlices]], object] = bool,
+        planes: int = 3,
     ) -> SliceStore:
         people = [("a", "a", "train"), ("b", "b", "train"), ("c", "c", "validation"), ("d", "d_1", "test")]
         people.append(("d", "d_2", "test"))
         studies = {study: study_slices(subject, study, split, planes) for subject, study, split in people}
         change(studies)
-        return SliceStore.write(tmp_path / name, studies.values(), SEQUENCES, CLASSES, fingerprint=name)
+        return SliceStore.write(folder / name, studies.values(), SEQUENCES, CLASSES, fingerprint=name)
 
-    return make
+    return write
+
+
+@pytest.fixture
+def new_slices(tmp_path, write_slices) -> Callable[..., SliceStore]:
+    """Writes slices into the test's own folder."""
+    return partial(write_slices, tmp_path)

@@ -12,9 +12,8 @@ import pytest
 NAMES = ("augmentation", "synthesis", "segmentation")
 TABLES = [f"08_reporting/cgsamr/tables/{name}.{end}" for name in NAMES for end in ("csv", "md", "tex")]
 ARRAYS = ("images", "labels", "atlas")
-SLICES, SYNTHETIC = (
-    [f"04_feature/{s}/{name}.npy" for name in ARRAYS] for s in ("slices", "synthetic/cgsamr/2-subjects/seed-0")
-)
+STORES = ("slices", "synthetic/cgsamr/2-subjects/seed-0")
+SLICES, SYNTHETIC = ([f"04_feature/{store}/{name}.npy" for name in ARRAYS] for store in STORES)
 CELL = ["method", "protocol", "synthesizer", "sequence", "class", "metric"]
 KEPT = ("01_raw/phantom", "03_primary", "04_feature", "06_models")
 

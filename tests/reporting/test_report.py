@@ -238,6 +238,9 @@ def test_where_no_difference_could_stand_out_the_headline_says_that():
     two = differences(*(difference(0.3, 0.2, 0.4, 0.0625, 6, protocol=p) for p in ("real+25%", "real+50%")))
     assert wording.attainable_p(two).tolist() == [0.0625, 0.0625]
     assert wording.headline(two).startswith("Too few patients to tell: with 6 test patients")
+    # Each size of the training set is corrected by itself, as its p is.
+    sizes = differences(*(difference(0.3, 0.2, 0.4, 0.03125, 6, subjects=size) for size in (4, 8)))
+    assert wording.attainable_p(sizes).tolist() == [0.03125, 0.03125]
     one = differences(difference(0.0, -0.2, 0.4, 0.5, 6))
     assert wording.headline(one).startswith("No clear effect: with 6 test patients")
 

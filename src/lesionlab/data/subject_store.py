@@ -25,7 +25,7 @@ MANIFEST = "manifest.json"
 LOGS = "_logs"
 #: Where the folders of studies lie that the cohort does not hold any more.
 AWAY = ".away"
-_RECORD, _QC, _SUFFIX = "record.json", "qc.json", ".nii.gz"
+RECORD, _QC, _SUFFIX = "record.json", "qc.json", ".nii.gz"
 _RUN_AGAIN = "run the stage again: it computes what is missing and keeps the rest"
 
 
@@ -121,7 +121,7 @@ class SubjectStore:
 
     def record(self, study: str) -> dict[str, Any]:
         """The record of a study; raises ``InputError`` for a study that is not there, or where it is damaged."""
-        return self._mapping(study, _RECORD)
+        return self._mapping(study, RECORD)
 
     def kept(self) -> dict[str, str]:
         """The fingerprint of each study of the last run that lies here whole, those held back included."""
@@ -187,5 +187,5 @@ def write_result(result: StudyResult, folder: Path) -> None:
         write_volume(volume, path)
     for name, content in result.files.items():
         (folder / name).write_bytes(content)
-    write_json(folder / _RECORD, dict(result.record))
+    write_json(folder / RECORD, dict(result.record))
     write_json(folder / _QC, {name: float(value) for name, value in result.qc.items()})

@@ -81,8 +81,8 @@ def smallest_p(patients: int) -> float:
 
 
 def attainable_p(rows: pd.DataFrame) -> pd.Series:
-    """The smallest p that each comparison could have given, corrected for the protocols compared in its class."""
-    compared = rows.groupby("class")["protocol"].transform("size")
+    """The smallest p that each comparison could have given, corrected for those of its class and training set."""
+    compared = rows.groupby(["class", "training_subjects"])["protocol"].transform("size")
     return (rows["n"].map(smallest_p) * compared).clip(upper=1.0)
 
 

@@ -16,34 +16,75 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 LEARNS, CHOOSES = (TRAIN,), (VALIDATION,)
 
 
-def subjects_of(rows: pd.DataFrame) -> set[str]:
-    """Everyone who had a part in slices, rows of a slice store's table.
+def subjects_of(rows: pd.DataFrame, people: Mapping[str, str]) -> set[str]:
+    """Everyone who had a part in slices.
 
     Of a synthetic slice that is the subject whose brain it shows, and the one whose lesion it was given, both as the
-    slice's own record has them.
+    table and the slice's own record have them.
+
+    Args:
+        rows: of a slice store's table.
+        people: study to subject; a donor study that is not among them stands for itself, and so for nobody known.
     """
-    seen = set(rows["subject"].astype(str))
-    for record in rows.loc[rows["source"] == "synthetic", "record"].map(json.loads):
+    seen = set(rows["subject"].astype(str)) | {people.get(study, study) for study in rows["donor"] if study}
+    for record in rows["record"].map(json.loads):
         seen |= {str(record[role]["subject"]) for role in ("target", "donor") if record.get(role)}
     return seen
 
 
-def splits_of(table: pd.DataFrame) -> dict[str, str]:
-    """Subject to split, of a cohort or of slices.
+def people_of(table: pd.DataFrame) -> dict[str, str]:
+    """Study to subject, of a cohort or of slices."""
+    return dict(table[["study", "subject"]].drop_duplicates().astype(str).itertuples(index=False, name=None))
+
+
+def splits_of(table: pd.DataFrame, place: str) -> dict[str, str]:
+    """Subject to split, of a cohort or of slices; ``place`` names it in the error.
 
     Raises:
         InputError: a subject is in two splits.
     """
     pairs = table[["subject", "split"]].drop_duplicates()
-    torn = pairs.loc[pairs["subject"].duplicated(), "subject"]
+    torn = pairs.loc[pairs["subject"].duplicated(), "subject"].unique()
     if len(torn):
         raise InputError(
-            "subjects are in more than one split",
+            f"leakage: subjects of {place} are in more than one split",
             given=listed(torn),
             allowed="every subject in one of train, validation and test",
             cure="cut the slices anew after the split was made",
         )
     return dict(zip(pairs["subject"].astype(str), pairs["split"].astype(str), strict=True))
+
+
+def require_same(slices: Mapping[str, str], cohort: Mapping[str, str]) -> None:
+    """Check that slices have their subjects in the splits that the cohort has them in, both subject to split.
+
+    Raises:
+        InputError: a subject is in another split, or in none of the cohort's.
+    """
+    wrong = sorted(subject for subject, split in slices.items() if cohort.get(subject) != split)
+    if wrong:
+        raise InputError(
+            "leakage: the slices have subjects in another split than the cohort has them in",
+            given=listed(f"{one} ({slices[one]}, in the cohort {cohort.get(one, 'of no split')})" for one in wrong),
+            allowed="the cohort's split",
+            cure="cut the slices anew after the split was made",
+        )
+
+
+def require_within(seen: Iterable[str], planned: Iterable[str], place: str) -> None:
+    """Check that a training on some of the subjects has seen none of the others; ``place`` names it in the error.
+
+    Raises:
+        InputError: it has.
+    """
+    beyond = sorted(set(seen) - set(planned))
+    if beyond:
+        raise InputError(
+            f"leakage: {place} has seen subjects that are not in its training set",
+            given=listed(beyond),
+            allowed=f"{listed(planned)} alone, as planned",
+            cure="remove its folder and run the trial again",
+        )
 
 
 def require(seen: Iterable[str], splits: Mapping[str, str], place: str, allowed: tuple[str, ...] = LEARNS) -> set[str]:

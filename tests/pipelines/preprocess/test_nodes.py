@@ -177,6 +177,16 @@ def test_an_earlier_runs_template_is_taken_as_it_is(new_store, folders, heads, t
     options = AtlasOptions(template=tmp_path / "earlier")
     made = nodes.build_atlas(grid, COHORT.assign(split="test"), folders(), ["T1w"], options, ONE)
     np.testing.assert_array_equal(made.volume("template", "T1w").data, heads["a"]["T1w"])
+    assert made.record("template") == {}  # nobody knows whom it shows
+
+
+def test_an_earlier_runs_template_still_tells_whom_it_was_built_from(new_store, folders, heads):
+    grid = new_store("grid", heads)
+    quick = AtlasOptions(iterations=0, affine_iterations=(1,), align="none")
+    earlier = nodes.build_atlas(grid, COHORT, folders("earlier"), ["T1w"], quick, ONE)
+    options = AtlasOptions(template=earlier.root / "template")
+    made = nodes.build_atlas(grid, COHORT.assign(split="test"), folders(), ["T1w"], options, ONE)
+    assert made.record("template") == {"studies": earlier.record("template")["studies"]}
 
 
 def test_a_study_whose_measures_break_a_limit_is_held_back(new_store, folders, heads):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from lesionlab.config import ExperimentConfigLoader
 from lesionlab.data.mapped_slices import open_slices
 from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
@@ -15,9 +17,11 @@ from lesionlab.methods.registry import make_method
 from lesionlab.methods.unet import UNetOptions
 from lesionlab.parameters import AugmentationOptions
 from lesionlab.pipelines.training import nodes
+from lesionlab.settings import CONFIG_LOADER_ARGS
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.runs import TrainingRun
 
+CONF = Path(__file__).parents[3] / "conf"
 UNET = UNetOptions.model_validate({"network": {"width": 2, "depth": 2}})
 STEPS = TrainingOptions(constant=2, decay=0, unit="steps", batch_size=3, device="cpu", log_every=1)
 AUGMENTATION = AugmentationOptions()
@@ -165,6 +169,90 @@ def test_every_segmenter_of_a_seed_starts_from_the_same_weights(new_slices, fold
     assert len(others) == 2 and all(torch.equal(one, first) for one in others)
     again = [start(place) for place in looked if place.endswith("seed-1")]
     assert len(again) == 3 and not any(torch.equal(one, first) for one in again)
+
+
+# --- what they refuse to see ------------------------------------------------------------------------------------------
+
+
+def relabelled(split: str, *names: str):
+    """A change of the split that some studies' slices name."""
+
+    def change(studies):
+        for name in names:
+            studies[name].table["split"] = split
+
+    return change
+
+
+COHORT = pd.DataFrame(
+    {
+        "study": ["a", "b", "c", "d_1", "d_2"],
+        "subject": ["a", "b", "c", "d", "d"],
+        "split": ["train", "train", "validation", "test", "test"],
+    }
+)
+
+
+@pytest.fixture
+def parameters() -> dict:
+    return ExperimentConfigLoader(str(CONF), "base", **CONFIG_LOADER_ARGS)["parameters"]
+
+
+def test_a_plan_is_made_of_slices_in_the_cohorts_splits(new_slices, parameters):
+    plan = nodes.make_plan(new_slices(), COHORT, parameters, "cgsamr")
+    assert plan.name == "cgsamr" and [case.subjects for case in plan.synthesizers] == [("a", "b")]
+    lying = new_slices("lying", relabelled("train", "d_1", "d_2"))
+    with pytest.raises(
+        InputError, match=r"leakage: the slices have subjects in another.*d \(train, in the cohort test"
+    ):
+        nodes.make_plan(lying, COHORT, parameters, "cgsamr")
+    with pytest.raises(InputError, match="subjects of the slices are in more than one split.*Given: d"):
+        nodes.make_plan(new_slices("torn", relabelled("train", "d_1")), COHORT, parameters, "cgsamr")
+
+
+def test_a_plan_of_more_subjects_than_there_are_is_refused(new_slices, parameters):
+    with pytest.raises(InputError, match="training_subjects: 4. Allowed: at most 2, or all"):
+        nodes.make_plan(new_slices(), COHORT, parameters, "comparison")
+
+
+def test_nothing_is_trained_on_a_test_subjects_slice_that_is_labelled_as_train(new_slices, folders, new_plan):
+    torn, at = new_slices(change=relabelled("train", "d_1")), folders("x")
+    plan = new_plan(torn)
+    with pytest.raises(InputError, match="leakage: subjects of the slices are in more than one split.*Given: d"):
+        nodes.train_synthesizers(plan, torn, at)
+    with pytest.raises(InputError, match="leakage: subjects of the slices are in more than one split.*Given: d"):
+        nodes.train_segmenters(plan, torn, {FIRST: torn}, at, UNET, STEPS, AUGMENTATION)
+    assert not at.results.exists()
+
+
+def drawn(**changed):
+    """A change of the training subjects' slices: rows that tell of a synthetic slice."""
+
+    def change(studies):
+        for name in ("a", "b"):
+            for column, value in changed.items():
+                studies[name].table[column] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        {"subject": "d"},
+        {"donor": "d_1"},
+        {"source": "synthetic", "record": '{"target": {"subject": "d"}, "donor": null}'},
+        {"source": "synthetic", "record": '{"target": {"subject": "a"}, "donor": {"subject": "d"}}'},
+    ],
+)
+def test_no_segmenter_is_trained_on_a_slice_that_a_test_subject_had_a_part_in(new_slices, folders, new_plan, plant):
+    slices, at = new_slices(), folders("x")
+    plan = new_plan(slices, arms=("real", "real+50%"))
+    synthetic = new_slices("synthetic", drawn(**plant))
+    told = rf"leakage: real\+50%/{FIRST} has seen subjects.*Given: d \(test\)"
+    with pytest.raises(InputError, match=told):
+        nodes.train_segmenters(plan, slices, {FIRST: synthetic}, at, UNET, STEPS, AUGMENTATION)
+    assert not (at.model("segmenters") / "real+50%").exists()
 
 
 # --- how long ---------------------------------------------------------------------------------------------------------

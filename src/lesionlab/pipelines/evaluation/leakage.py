@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
@@ -28,20 +28,32 @@ def check_leakage(
     """Everything that learnt and everything that chose, each with its subjects.
 
     Raises:
-        InputError: any of them has seen a test subject, or has learnt from one that is for validation.
+        InputError: any of them has seen a test subject, has learnt from one that is for validation, or from one that
+            is not in its own training set; the slices have a subject in another split than the cohort.
     """
-    splits = leakage.splits_of(cohort)
-    leakage.require(slices.table["subject"], leakage.splits_of(slices.table), "the slices", tuple(set(splits.values())))
-    people = dict(cohort[["study", "subject"]].drop_duplicates().itertuples(index=False, name=None))
+    splits, people = leakage.splits_of(cohort, "the cohort"), leakage.people_of(cohort)
+    leakage.require_same(leakage.splits_of(slices.table, "the slices"), splits)
     learnt: dict[str, Iterable[str]] = {
         "intensity landmarks": _people(_studies_of_landmarks(landmarks), people),
         "atlas": _people(_studies_of_template(template), people),
     }
     learnt |= {f"synthesizer {key}": run.subjects() for key, run in synthesizers.items()}
-    learnt |= {f"synthetic slices {key}": leakage.subjects_of(store.table) for key, store in synthetic.items()}
+    learnt |= {f"synthetic slices {key}": leakage.subjects_of(store.table, people) for key, store in synthetic.items()}
     learnt |= {f"segmenter {key}": run.subjects() for key, run in segmenters.items()}
     chose = {"checkpoints of the segmenters": slices.table.loc[slices.table["split"] == leakage.VALIDATION, "subject"]}
-    return leakage.audit(learnt, chose, splits)
+    table = leakage.audit(learnt, chose, splits)
+    for place, planned in _planned(plan):
+        leakage.require_within(learnt[place], planned, place)
+    return table
+
+
+def _planned(plan: TrialPlan) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Everything that a trial trains or draws, with the subjects it is planned for."""
+    for case in plan.synthesizers:
+        yield f"synthesizer {case.key}", case.subjects
+        yield f"synthetic slices {case.key}", case.subjects
+    for one in plan.segmenters:
+        yield f"segmenter {one.key}", one.subjects
 
 
 def _people(studies: Iterable[str], people: Mapping[str, str]) -> set[str]:

@@ -5,13 +5,14 @@ Each function takes one picklable job, so that a worker process can run it, and 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from lesionlab.data.subject_store import StudyResult, SubjectStore
+from lesionlab.data.subject_store import RECORD, StudyResult, SubjectStore
 from lesionlab.data.workers import run_parallel
 from lesionlab.imaging.atlas import AtlasOptions, align_template, load_template
 from lesionlab.imaging.bias import BiasOptions, correct_study
@@ -179,9 +180,17 @@ def template_study(job: TemplateJob) -> StudyResult:
     if not job.options.enabled:
         return StudyResult()
     if job.options.template is not None:
-        return StudyResult(load_template(job.options.template, sequence_names(job.source, *job.studies)))
+        given = load_template(job.options.template, sequence_names(job.source, *job.studies))
+        return StudyResult(given, record=_studies_of(Path(job.options.template)))
     template = build_template(job, job.options, each=job.each, folder=job.folder)
     return StudyResult(template.volumes, template.qc, {"studies": list(job.studies)})
+
+
+def _studies_of(folder: Path) -> dict[str, list[str]]:
+    """Whom an earlier run's template was built from, for the check of leakage; nothing of one that has no record."""
+    path = folder / RECORD
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {"studies": known["studies"]} if "studies" in known else {}
 
 
 def atlas_study(job: Job[AtlasOptions]) -> StudyResult:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from lesionlab.data.conventional import augment, augmenter
 from lesionlab.data.fingerprints import fingerprint_of
@@ -38,8 +39,14 @@ _TRACK = f"{make_tracker.__module__}:{make_tracker.__name__}"
 _log = logging.getLogger(__name__)
 
 
-def make_plan(slices: SliceStore, parameters: dict[str, Any], name: str) -> TrialPlan:
-    """Every training of the trial of this name."""
+def make_plan(slices: SliceStore, cohort: pd.DataFrame, parameters: dict[str, Any], name: str) -> TrialPlan:
+    """Every training of the trial of this name.
+
+    Raises:
+        InputError: the slices have a subject in another split than the cohort; there are fewer training subjects than
+            the trial asks for.
+    """
+    leakage.require_same(leakage.splits_of(slices.table, "the slices"), leakage.splits_of(cohort, "the cohort"))
     chosen = Parameters.model_validate(parameters)
     plan = plan_trial(name, chosen.trials[name], chosen.arms, chosen.recipes(), slices.table, chosen.seed)
     _log.info("%s: %d synthesizers and %d segmenters", name, len(plan.synthesizers), len(plan.segmenters))
@@ -153,7 +160,8 @@ def lengthened(training: TrainingOptions, case: SegmenterCase, times: float) -> 
 
 def learnt_from(store: SliceStore, places: np.ndarray, slices: SliceStore, what: str) -> set[str]:
     """Everyone who had a part in slices, real or synthetic, after a check that all of them are for training."""
-    return leakage.require(leakage.subjects_of(store.table.iloc[places]), leakage.splits_of(slices.table), what)
+    seen = leakage.subjects_of(store.table.iloc[places], leakage.people_of(slices.table))
+    return leakage.require(seen, leakage.splits_of(slices.table, "the slices"), what)
 
 
 def seeded(training: TrainingOptions, seed: int) -> TrainingOptions:

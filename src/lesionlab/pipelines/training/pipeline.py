@@ -12,7 +12,7 @@ def create_pipeline(trial: str, **_: object) -> Pipeline:
     make_plan = update_wrapper(partial(nodes.make_plan, name=trial), nodes.make_plan)
     return pipeline(
         [
-            node(make_plan, ["slices", "parameters"], "plan", name="make_plan"),
+            node(make_plan, ["slices", "cohort", "parameters"], "plan", name="make_plan"),
             node(nodes.train_synthesizers, ["plan", "slices", "folders"], "synthesizers", name="train_synthesizers"),
             node(
                 nodes.train_segmenters,
