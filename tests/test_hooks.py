@@ -353,3 +353,14 @@ def test_a_trial_without_a_test_subject_is_refused_before_anything_runs(paramete
     RequirementHooks().before_pipeline_run(*one_node("make_slices", parameters, splits=none))
     folds = {"protocol": "leave_one_out", "test": 0}
     RequirementHooks().before_pipeline_run(*one_node("samr.tabulate", parameters, splits=folds))
+
+
+def test_the_best_segmenter_is_not_chosen_without_a_validation_subject(parameters):
+    none = parameters["splits"] | {"validation": 0}
+    given = one_node("samr.train_synthesizers", parameters, splits=none)
+    with pytest.raises(InputError, match="no validation subject.*splits.validation: 0.*unet_training.best to null"):
+        RequirementHooks().before_pipeline_run(*given)
+    last = parameters["unet_training"] | {"best": None, "trained": "last"}
+    RequirementHooks().before_pipeline_run(
+        *one_node("samr.train_synthesizers", parameters, splits=none, unet_training=last)
+    )

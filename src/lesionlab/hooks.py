@@ -138,13 +138,20 @@ class RequirementHooks:
         """Look at the nodes that are to run.
 
         Raises:
-            InputError: a synthesizer is to be trained without an atlas that it takes, or there is to be no test subject
-                to score.
+            InputError: a synthesizer is to be trained without an atlas that it takes, the best segmenter to be chosen
+                without a validation subject, or there is to be no test subject to score.
         """
         names = {node.name for node in pipeline.nodes}
         options = Parameters.model_validate(catalog.load("parameters"))
         trials = {name.partition(".")[0] for name in names if name.endswith(".train_synthesizers")}
         _require_atlas(options, trials)
+        if trials and options.unet_training.best and not options.splits.validation:
+            raise InputError(
+                "there is no validation subject to choose the best segmenter by",
+                given="splits.validation: 0 and unet_training.best",
+                allowed="at least one validation subject, or the last segmenter",
+                cure="set splits.validation, or unet_training.best to null and unet_training.trained to last",
+            )
         splits = options.splits if any(name.endswith(".tabulate") for name in names) else None
         if splits is not None and splits.protocol == "holdout" and splits.test == 0:
             raise InputError(

@@ -96,9 +96,13 @@ def synthetic(root: Path) -> Path:
 def test_where_nobody_is_planted_everybody_is_told(check):
     table = check().set_index("place")
     small = table[table.index.str.contains("1-subjects")]["names"]
-    assert len(table) == 2 + 2 + 2 + 4  # landmarks and atlas, synthesizers, their slices, segmenters
-    assert set(table["test"]) == {0} and set(table["purpose"]) == {"learns"}
-    assert set(table["names"].drop(small.index)) == {"a b"} and set(small) in ({"a"}, {"b"})
+    # Landmarks and atlas, synthesizers, their slices, segmenters; and what segmenters are chosen by.
+    assert len(table) == 2 + 2 + 2 + 4 + 1
+    assert set(table["test"]) == {0}
+    chosen = table[table["purpose"] == "chooses"]
+    assert chosen["names"].to_dict() == {"checkpoints of the segmenters": "c"}
+    learnt = table[table["purpose"] == "learns"]["names"]
+    assert set(learnt.drop(small.index)) == {"a b"} and set(small) in ({"a"}, {"b"})
 
 
 # --- plants -----------------------------------------------------------------------------------------------------------
