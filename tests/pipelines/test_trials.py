@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from lesionlab.datasets import TrialPlanDataset
 from lesionlab.metrics.statistics import TABLE_COLUMNS
@@ -186,6 +187,24 @@ def test_reports_name_what_was_compared(data):
     ablation = (data / "08_reporting" / "ablation" / "report.html").read_text(encoding="utf-8")
     for said in ("7 synthesizers on tiny", "w/o shape consistency", "w/o atlas"):
         assert said in ablation, said
+
+
+# --- without an atlas -------------------------------------------------------------------------------------------------
+
+
+def test_a_synthesizer_that_does_without_an_atlas_is_run_to_its_end(project, tiny, tmp_path):
+    made = type(project)(shutil.copytree(project.root, tmp_path / "copy"), project.env)
+    trials = {"ablation": {"synthesizers": ["without_atlas"], "seeds": [0]}}
+    values = {**tiny, "atlas": {"enabled": False}, "trials": trials}
+    (made.root / "conf" / made.env / "parameters.yml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    refused = made.run("--pipelines=cgsamr_augment_eval", code=1)
+    assert "CG-SAMR needs an atlas beside each slice" in refused.stderr
+    made.run("--pipelines=ablation_eval")
+    assert set(table(made.data, "ablation", "synthesis")["method"]) == {"without_atlas", "mean image"}
+    leakage = pd.read_csv(made.data / "08_reporting" / "ablation" / "leakage.csv").set_index("place")
+    assert leakage["subjects"].to_dict()["atlas"] == 0 and leakage["subjects"].drop("atlas").eq(2).all()
+    report = (made.data / "08_reporting" / "ablation" / "report.html").read_text(encoding="utf-8")
+    assert "from label maps, on the slices of" in report and "from label map alone, against" in report
 
 
 # --- planted leaks ----------------------------------------------------------------------------------------------------

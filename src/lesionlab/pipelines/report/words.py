@@ -93,10 +93,11 @@ def summary(facts: Facts) -> str:
     sizes = sorted({len(case.subjects) for case in facts.plan.segmenters})
     seeds = len({case.seed for case in facts.plan.segmenters})
     learnt = f"{_listed(facts.plan.titles().values())} {'each ' if several else ''}learnt to draw"
+    given = "label maps and an atlas" if facts.options.atlas.enabled else "label maps"
     repeated = f" Everything was trained {seeds} times, from other weights." if seeds > 1 else ""
     return (
         f"Does a segmenter get better when synthetic lesions are added to its training slices? {learnt} "
-        f"{len(facts.options.sequences)} MR sequences from label maps and an atlas, on the slices of "
+        f"{len(facts.options.sequences)} MR sequences from {given}, on the slices of "
         f"{_listed(map(str, sizes))} subjects. {'They' if several else 'It'} then drew new slices for manipulated "
         f"lesions of those same subjects. A U-Net was trained with and without them, {_for_how_long(facts)}, and "
         f"tested on {_subjects(number['test'])} it had never seen.{repeated}"
