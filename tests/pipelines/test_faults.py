@@ -23,6 +23,7 @@ def faulty(project, new_project, tiny):
         **tiny,
         "cohort": {"name": "files", "source": "files", "layout": "tiny", "root": "scans"},
         "splits": {"protocol": "leave_one_out", "fold": 1, "validation": 0, "strata": 1},
+        "unet_training": {**tiny["unet_training"], "best": None, "trained": "last"},
         "bias": {"enabled": False},
         "atlas": {"iterations": 0, "affine_iterations": [5], "align": "none"},
     }
