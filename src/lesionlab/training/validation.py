@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from lesionlab.data.batches import Slices
-from lesionlab.data.slice_store import SliceStore
+from lesionlab.data.mapped_slices import Selection
 from lesionlab.methods.base import Method
 from lesionlab.metrics.segmentation import FIRST_LESION, dice
 from lesionlab.training.loop import Validate
@@ -16,20 +16,17 @@ from lesionlab.training.loop import Validate
 MEAN_DICE = "validation/dice"
 
 
-def validation_dice(store: Path | str, split: str = "validation") -> Validate | None:
-    """Dice per class over all slices of a split together, and their mean; None where the split has no slices.
+def validation_dice(store: Path | str, places: Sequence[int], classes: Sequence[str]) -> Validate:
+    """Dice per class over validation slices together, and the mean of these.
 
     Args:
         store: folder of a slice store.
-        split: whose slices; never the test split, for checkpoints may be chosen by it.
+        places: of the slices in it; never of test subjects, for checkpoints may be chosen by them.
+        classes: lesion classes in the order of their codes.
     """
-    slices = SliceStore(store)
-    places = slices.select(split=split)
-    if not len(places):
-        return None
-    batch = Slices.from_arrays(*slices.batch(places))
+    batch = Selection(store=Path(store), places=tuple(places), prior=False).in_memory()
     truth = batch.labels.numpy()
-    codes = dict(enumerate(slices.classes, start=FIRST_LESION))
+    codes = dict(enumerate(classes, start=FIRST_LESION))
 
     def validate(method: Method, step: int) -> dict[str, float]:
         device = next(method.parameters()).device

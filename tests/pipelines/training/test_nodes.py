@@ -388,6 +388,15 @@ def test_segmenters_are_given_images_and_labels_alone(new_slices, folders, train
         assert given["slices"].atlas.shape[1] == given["slices"].tissues.shape[1] == 0
 
 
+def test_without_a_validation_subject_there_is_no_validation(new_slices):
+    def none(studies):
+        studies["c"].table["split"] = "train"
+
+    assert nodes.validation(new_slices(change=none)) is None
+    with_some = nodes.validation(new_slices("some"))
+    assert with_some is not None and with_some.arguments["places"] == [6, 7, 8]  # subject c, after a and b
+
+
 def test_pictures_are_of_validation_slices_with_lesions(new_slices):
     def healthy(studies):
         studies["c"].table.loc[0, "domain"] = "healthy"

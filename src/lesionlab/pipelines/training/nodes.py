@@ -143,7 +143,7 @@ def _train_segmenter(
         subjects=subjects,
         augment=Maker(target=_AUGMENT, arguments=conventional.model_dump()) if conventional is not None else None,
         tracker=tracker(f"segmenters/{case.key}"),
-        validate=Maker(target=_VALIDATE, arguments={"store": str(slices.root)}),
+        validate=validation(slices),
         preview=selection(slices, preview_places(slices), prior=False),
         environment=tracking_variables(),
     )
@@ -182,6 +182,13 @@ def selection(store: SliceStore, places: np.ndarray, prior: bool = True) -> Sele
 def tracker(prefix: str) -> Maker:
     """The active MLflow run, for a training that logs into it itself."""
     return Maker(target=_TRACK, arguments={"prefix": prefix})
+
+
+def validation(slices: SliceStore) -> Maker | None:
+    """Dice on the validation slices, for a training that computes it itself; None where there is no such slice."""
+    places = slices.select(split="validation").tolist()
+    about = {"store": str(slices.root.resolve()), "places": places, "classes": slices.classes}
+    return Maker(target=_VALIDATE, arguments=about) if places else None
 
 
 def preview_places(slices: SliceStore) -> np.ndarray:
