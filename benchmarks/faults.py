@@ -106,7 +106,9 @@ def start(folder: Path, iterations: int = NEW, workers: int = WORKERS) -> subpro
 
 def content(folder: Path) -> dict[str, str]:
     """A digest of every file the stages left; manifests tell the time, and runs leave each other notes."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST and RUNS not in path.parts]
+    # os.walk passes over a folder that a worker, which outlived its run, renames at this moment.
+    found = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
+    files = [path for path in found if path.name != MANIFEST and RUNS not in path.parts]
     return {str(path.relative_to(folder)): digest(path) for path in files}
 
 
