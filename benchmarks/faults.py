@@ -57,6 +57,7 @@ class Outcome:
     half_written: int  # once what was killed is gone: a run whose worker was killed goes on to its end first
     resumed_well: bool
     same_bytes: bool
+    differing: list[str]  # files that are not as an unbroken run leaves them, or are too many or too few
 
 
 def scan(index: int) -> tuple[Volume, Volume]:
@@ -105,7 +106,9 @@ def start(folder: Path, iterations: int = NEW, workers: int = WORKERS) -> subpro
 
 def content(folder: Path) -> dict[str, str]:
     """A digest of every file the stages left; manifests tell the time, and runs leave each other notes."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST and RUNS not in path.parts]
+    # os.walk passes over a folder that a worker, which outlived its run, renames at this moment.
+    found = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
+    files = [path for path in found if path.name != MANIFEST and RUNS not in path.parts]
     return {str(path.relative_to(folder)): digest(path) for path in files}
 
 
@@ -151,7 +154,9 @@ def attempt(index: int, folder: Path, old: Path, wanted: dict[str, str]) -> Outc
     again.communicate()
     while any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers):
         time.sleep(POLL_S)  # a worker that outlives its run must not change anything either
-    return Outcome(kind, began, whole, half, again.returncode == 0, content(folder) == wanted)
+    left = content(folder)
+    differing = sorted(name for name in left.keys() | wanted if left.get(name) != wanted.get(name))
+    return Outcome(kind, began, whole, half, again.returncode == 0, not differing, differing)
 
 
 def whole_results(folder: Path, wanted: dict[str, str]) -> int:
