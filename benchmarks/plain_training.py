@@ -20,7 +20,7 @@ from lesionlab.methods.cgsamr import CGSAMR
 from lesionlab.methods.samr import SAMR
 from lesionlab.methods.unet import UNetSegmenter
 
-TORCHS_OWN = (nn.Conv2d, nn.ReflectionPad2d)
+TORCHS_OWN = (nn.Conv2d, nn.ReflectionPad2d, nn.BatchNorm2d)
 REGIONS = 3
 LOG_EPSILON, DICE_EPSILON = 1e-8, 1e-7
 
