@@ -27,3 +27,12 @@ def test_gradient_flows_into_the_synthesized_side_alone():
 def test_layers_must_correspond():
     with pytest.raises(ValueError, match="zip"):
         feature_matching_loss([[torch.zeros(1)]], [[torch.zeros(1), torch.zeros(1)]])
+
+
+def test_lower_precision_is_summed_in_float32():
+    # 4096 differences of 1/16: their squares' mean is 2^-8 exactly; summed in bfloat16 it would stop growing at 1.
+    real, fake = torch.zeros(4096, dtype=torch.bfloat16), torch.full((4096,), 1 / 16, dtype=torch.bfloat16)
+    loss = feature_matching_loss([[real]], [[fake.requires_grad_()]])
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(2**-8)
+    (5 * loss).backward()
+    assert fake.grad.float().tolist() == pytest.approx([5 * 2 / 16 / 4096] * 4096, rel=0.01)

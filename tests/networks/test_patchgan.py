@@ -85,6 +85,19 @@ def test_conditions_come_before_images():
     assert joined[0][0, :, 0, 0].tolist() == [0, 0, 1]
 
 
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_parts_of_a_batch_are_judged_as_if_each_came_alone(norm):
+    torch.manual_seed(0)
+    together, apart = PatchGAN(3, 2, norm), PatchGAN(3, 2, norm)
+    apart.load_state_dict(together.state_dict())
+    real, fake = torch.rand(2, 3, 32, 32), 5 * torch.rand(2, 3, 32, 32)  # statistics that differ
+    joined = together(torch.cat([real, fake]), parts=2)
+    for both, of_real, of_fake in zip(joined, apart(real), apart(fake), strict=True):
+        torch.testing.assert_close(both, torch.cat([of_real, of_fake]), rtol=1e-4, atol=1e-5)
+    for name, value in apart.state_dict().items():  # running statistics too, in the same order
+        torch.testing.assert_close(together.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+
+
 def test_half_scale_averages_three_by_three():
     network = discriminators()
     halved = network.halve(torch.arange(16.0).view(1, 1, 4, 4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +14,10 @@ from torch.optim import Optimizer
 
 from lesionlab.data.batches import Batch
 from lesionlab.errors import InputError
+from lesionlab.networks.layout import aligned, in_memory_order
+
+KERNEL_AXES = 4
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 Update = Callable[[str, Tensor], None]
 """``update(name, loss)``: zero the named optimizer's gradients, go backward, clip, step."""
@@ -59,7 +63,26 @@ class AdamOptions(BaseModel):
 
     def build(self, parameters: Iterator[nn.Parameter] | list[nn.Parameter]) -> torch.optim.Adam:
         """An optimizer over ``parameters``; fused, which spares CPUs most of its time."""
-        return torch.optim.Adam(parameters, lr=self.rate, betas=self.betas, fused=True)
+        return DenseAdam(parameters, lr=self.rate, betas=self.betas, fused=True)
+
+
+class DenseAdam(torch.optim.Adam):
+    """Adam whose kernel is shown contiguous views, with the state and the arithmetic of Adam.
+
+    On CPUs torch's fused kernel walks through memory as it lies: it copies channels-last gradients in vain, and
+    pairs weights with gradients or moments of another layout wrongly.
+    """
+
+    def _init_group(self, group: dict[str, Any], *lists: list[Tensor]) -> bool:
+        kernels = [p for p in group["params"] if p.grad is not None and p.ndim == KERNEL_AXES]
+        for parameter in kernels:
+            parameter.grad = aligned(parameter.grad, parameter)
+            state = self.state.get(parameter, {})
+            state.update({name: aligned(value, parameter) for name, value in state.items() if name in MOMENTS})
+        complex_ones = super()._init_group(group, *lists)  # type: ignore[misc]
+        for tensors in lists:
+            tensors[:] = [in_memory_order(t) if t.ndim == KERNEL_AXES else t for t in tensors]
+        return complex_ones
 
 
 class Method(nn.Module, ABC):

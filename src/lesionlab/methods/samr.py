@@ -24,6 +24,7 @@ from lesionlab.methods.label_maps import REGIONS, one_hot, region_masks
 from lesionlab.networks.blocks import Norm, init_gan_weights
 from lesionlab.networks.decoder import DecoderShape, StretchOutDecoder, Synthesis
 from lesionlab.networks.encoder import PriorEncoder
+from lesionlab.networks.layout import join_channels, laid_out_like
 from lesionlab.networks.patchgan import LabelWiseDiscriminators, join
 from lesionlab.networks.unet import UNet, UNetShape
 
@@ -164,9 +165,12 @@ class SAMR(Method):
 
     def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """SAMR's Eq. 5: first D maximises its part, then G and U minimise theirs on the same synthesized images."""
-        labels, masks = one_hot(batch.labels, self.task.classes), self._regions(batch.labels)
+        labels, masks = (
+            laid_out_like(one_hot(batch.labels, self.task.classes), batch.images),
+            self._regions(batch.labels),
+        )
         made = self.G(labels, batch.atlas)
-        shown = torch.cat([labels, batch.atlas], dim=1) if self.options.generator.atlas else labels
+        shown = join_channels([labels, batch.atlas], batch.images) if self.options.generator.atlas else labels
         condition = self.D.views(shown, masks)
         real = join(condition, self.D.views(batch.images, masks))
         fake = join(condition, self.D.views(made.images, masks))
@@ -189,8 +193,9 @@ class SAMR(Method):
     def _discriminators(self, real: list[Tensor], fake: list[Tensor]) -> Tensor:
         """SAMR's Eq. 1 (CG-SAMR's Eq. 2), negated: the sum over all discriminators."""
         kind = self.options.discriminator.loss
-        pairs = zip(self.D(real), self.D(fake), strict=True)
-        return sum_over([discriminator_loss(on_real[-1], on_fake[-1], kind) for on_real, on_fake in pairs])
+        both = self.D([torch.cat(pair) for pair in zip(real, fake, strict=True)], parts=2)
+        logits = [features[-1].chunk(2) for features in both]
+        return sum_over([discriminator_loss(on_real, on_fake, kind) for on_real, on_fake in logits])
 
     def _against_discriminators(self, real: list[Tensor], fake: list[Tensor]) -> dict[str, Tensor]:
         """G's side of that, and SAMR's Eq. 2 (CG-SAMR's Eq. 3)."""

@@ -4,26 +4,55 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from lesionlab.networks.convolutions import OfManyChannels, ToFewChannels
+from lesionlab.networks.layout import is_channels_last
 
 Norm = Literal["batch", "instance"]
 
 STEM_KERNEL = 7
 STEM_PADDING = 3
+CACHE_LINE = 16  # float32 numbers
 INIT_STD = 0.02  # Radford et al. 2016, taken over by pix2pix, pix2pixHD and SAMR
+
+
+class ReflectionPad(nn.ReflectionPad2d):
+    """Reflection padding in the precision of its input: autocast on CPUs would take it in float32, there and back."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W)`` -> ``(N, C, H + 2p, W + 2p)``, the same precision."""
+        with torch.autocast(x.device.type, enabled=False):
+            return functional.pad(x, self.padding, mode="reflect")
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm; maps of few channels are turned to contiguous and back where torch is slow at them as they are.
+
+    Its channels-last kernel for CPUs keeps a sum per thread and channel, side by side: with fewer channels than a
+    cache line holds, threads take the line from each other, and two need four times as long as one.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W)`` -> the same shape."""
+        if x.device.type == "cpu" and x.shape[1] < CACHE_LINE and is_channels_last(x) and torch.get_num_threads() > 1:
+            return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
+        return super().forward(x)
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
     """Batch norm, or instance norm without learnt scale (as pix2pixHD has it), over ``channels``."""
     if norm == "batch":
-        return nn.BatchNorm2d(channels)
+        return BatchNorm(channels)
     return nn.InstanceNorm2d(channels)
 
 
 def stem(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
     """``(N, inputs, H, W)`` -> ``(N, outputs, H, W)``: reflect-pad 3, k7 s1, norm, ReLU."""
     return nn.Sequential(
-        nn.ReflectionPad2d(STEM_PADDING),
+        ReflectionPad(STEM_PADDING),
         nn.Conv2d(inputs, outputs, STEM_KERNEL, bias=False),  # the norm that follows would cancel a bias
         norm_layer(norm, outputs),
         nn.ReLU(inplace=True),
@@ -50,8 +79,8 @@ def up_block(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
 
 def image_head(inputs: int, outputs: int = 1) -> nn.Sequential:
     """``(N, inputs, H, W)`` -> images ``(N, outputs, H, W)`` in [-1, 1]: reflect-pad 3, k7, tanh."""
-    convolution = nn.Conv2d(inputs, outputs, STEM_KERNEL)
-    return nn.Sequential(nn.ReflectionPad2d(STEM_PADDING), convolution, InFloat32(nn.Tanh()))
+    convolution = ToFewChannels(inputs, outputs, STEM_KERNEL)
+    return nn.Sequential(ReflectionPad(STEM_PADDING), convolution, InFloat32(nn.Tanh()))
 
 
 class InFloat32(nn.Module):
@@ -72,12 +101,12 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, norm: Norm) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=False),
+            ReflectionPad(1),
+            OfManyChannels(channels, channels, 3, bias=False),
             norm_layer(norm, channels),
             nn.ReLU(inplace=True),
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=False),
+            ReflectionPad(1),
+            OfManyChannels(channels, channels, 3, bias=False),
             norm_layer(norm, channels),
         )
 

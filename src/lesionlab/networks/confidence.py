@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from lesionlab.networks.blocks import InFloat32
+from lesionlab.networks.layout import join_channels
 
 MODULE_WIDTHS = (32, 16, 16)
 MODULE_KERNELS = (1, 3, 3, 3)
@@ -53,4 +53,4 @@ class GuidanceModule(nn.Module):
     def forward(self, features: Tensor) -> Guidance:
         """``(N, channels, h, w)`` -> images and confidence, each ``(N, images, h, w)``."""
         image = self.synthesis(features)
-        return Guidance(image, self.confidence(torch.cat([features, image.to(features.dtype)], dim=1)))
+        return Guidance(image, self.confidence(join_channels([features, image.to(features.dtype)], features)))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lesionlab.networks.blocks import Norm, image_head, residual_trunk, up_block
 from lesionlab.networks.confidence import Guidance, GuidanceModule
+from lesionlab.networks.layout import join_channels
 
 GuidancePlace = Literal["half", "released"]
 
@@ -83,7 +84,7 @@ class Branch(nn.Module):
             return self.head(self.after(features)), None
         guidance = guide(features)
         weighted = (guidance.image * guidance.confidence).to(features.dtype)
-        merged = torch.cat([features, weighted], dim=1)
+        merged = join_channels([features, weighted], features)
         return self.head(self.after(merged)), guidance
 
 
@@ -110,7 +111,7 @@ class StretchOutDecoder(nn.Module):
         """Latent ``(N, channels, H/2^n, W/2^n)`` -> :class:`Synthesis`, float32."""
         shared = self.trunk(latent)
         parts = [branch(shared, self._guide(i)) for i, branch in enumerate(self.branches)]
-        images = torch.cat([image for image, _ in parts], dim=1)
+        images = join_channels([image for image, _ in parts], latent)
         guidance = [guide for _, guide in parts if guide is not None]
         if not guidance:
             return Synthesis(images)

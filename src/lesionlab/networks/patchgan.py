@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionlab.networks.blocks import Norm, norm_layer
+from lesionlab.networks.layout import in_autocast, join_channels, laid_out_like
 
 LEAK = 0.2
 KERNEL = 4
@@ -36,13 +37,24 @@ class PatchGAN(nn.Module):
         layers.append(nn.Conv2d(width, 1, KERNEL, 1, PADDING))
         self.layers = nn.ModuleList(layers)
 
-    def forward(self, x: Tensor) -> Features:
-        """``(N, inputs, H, W)`` -> the five layers' outputs; the last are logits, one per patch."""
+    def forward(self, x: Tensor, parts: int = 1) -> Features:
+        """``(N, inputs, H, W)`` -> the five layers' outputs; the last are logits, one per patch.
+
+        ``parts`` equal parts of the batch, one after the other, are judged as if each came alone: convolutions take
+        them together, batch norm each by its own statistics.
+        """
         outputs: Features = []
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x) if parts == 1 else part_by_part(layer, x, parts)
             outputs.append(x)
         return outputs
+
+
+def part_by_part(layer: nn.Module, x: Tensor, parts: int) -> Tensor:
+    """``layer``, its batch norm for each part of the batch ``x`` apart."""
+    for step in layer if isinstance(layer, nn.Sequential) else [layer]:
+        x = torch.cat([step(part) for part in x.chunk(parts)]) if isinstance(step, nn.BatchNorm2d) else step(x)
+    return x
 
 
 class LabelWiseDiscriminators(nn.Module):
@@ -70,23 +82,19 @@ class LabelWiseDiscriminators(nn.Module):
         pooled from what is left. Neither argument is changed.
         """
         x, seen = in_autocast(x), []
+        masks = masks.to(x.dtype)  # or their float32 would make every view float32
         for region in range(masks.shape[1]):
-            seen.append(x * masks[:, region : region + 1])
+            mask = masks[:, region : region + 1].expand_as(x)
+            seen.append(x * laid_out_like(mask, x))  # one mask for all channels would be read pixel by pixel
             for _ in range(SCALES - 1):
                 seen.append(self.halve(seen[-1]))
         return seen
 
-    def forward(self, views: list[Tensor]) -> list[Features]:
+    def forward(self, views: list[Tensor], parts: int = 1) -> list[Features]:
         """Each discriminator's layers on its own view of label map, prior and images together."""
-        return [judge(view) for judge, view in zip(self.discriminators, views, strict=True)]
-
-
-def in_autocast(x: Tensor) -> Tensor:
-    """``x`` as convolutions under autocast would take it: converted once here, not in each of many passes."""
-    kind = x.device.type
-    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+        return [judge(view, parts) for judge, view in zip(self.discriminators, views, strict=True)]
 
 
 def join(conditions: list[Tensor], images: list[Tensor]) -> list[Tensor]:
     """Put label map and prior before the images, view by view."""
-    return [torch.cat(pair, dim=1) for pair in zip(conditions, images, strict=True)]
+    return [join_channels(list(pair), pair[0]) for pair in zip(conditions, images, strict=True)]

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lesionlab.data.batches import Slices, SliceSource
 from lesionlab.errors import InputError
+from lesionlab.training.memory import keep_freed_memory
 from lesionlab.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def open_device(options: TrainingOptions) -> Fabric:
             **_processes(options),
         )
         fabric.launch()
+        if fabric.device.type == "cpu":
+            keep_freed_memory()
         return fabric
     except InputError:
         raise
