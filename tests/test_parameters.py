@@ -104,6 +104,11 @@ def variant(**options: Any) -> dict[str, Any]:
             {"arms": {"mine": {"real": False}}},
             "arms.mine = {'real': False}: an arm needs slices: set real, or synthetic",
         ),
+        ({"arms": {"a/b": {}}}, "the arm has a name that cannot be used. Given: 'a/b'"),
+        (
+            {"variants": {"a/b": {"of": "samr", "title": "x", "change": {"unet": {"width": 2}}}}},
+            "the variant has a name",
+        ),
         (
             variant(change={"generator": {"strech_out": False}}),
             "variants.mine.change.generator.strech_out: CG-SAMR has no such option; did you mean 'stretch_out'?",

@@ -15,9 +15,10 @@ from lesionlab.data.engine import Engine
 from lesionlab.data.layout import Layout
 from lesionlab.data.limits import QCOptions
 from lesionlab.data.manipulation import ManipulationOptions
-from lesionlab.data.names import listed, suggestion
+from lesionlab.data.names import check_name, listed, suggestion
 from lesionlab.data.slice_rules import SliceRules
 from lesionlab.data.splits import SplitOptions
+from lesionlab.errors import InputError
 from lesionlab.imaging.atlas import AtlasOptions
 from lesionlab.imaging.bias import BiasOptions
 from lesionlab.imaging.brain import BrainOptions
@@ -58,6 +59,9 @@ class RunOptions(BaseModel):
     model_config = _STRICT
 
     workers: int = Field(0, ge=0, description="processes; 0: one per core")
+    trainings: int = Field(
+        1, ge=1, description="at once, each in a process with its share of the cores, or with a GPU of its own"
+    )
     allow_failures: bool = Field(False, description="go on without studies that a stage could not process")
     scheduler: str | None = Field(None, description="address of a Dask scheduler; null: processes of this machine")
     memory_gb: PositiveFloat | None = Field(None, description="what one worker may take; null: what is free")
@@ -188,6 +192,17 @@ class Parameters(BaseModel):
                 f"standardize.rule zscore_third centres the brain on 0, slices.value_range {self.slices.value_range} "
                 "would cut its darker half off: set slices.value_range to [-1, 1]"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _names_of_folders(self) -> Self:
+        """Refuse arms and variants by whose names no folder can be called, as those of their trainings are."""
+        for what, names in (("arm", self.arms), ("variant", self.variants)):
+            for name in names:
+                try:
+                    check_name(name, what)
+                except InputError as error:
+                    raise ValueError(str(error)) from error
         return self
 
     @model_validator(mode="after")

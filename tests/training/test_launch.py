@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from lesionlab.training.checkpoint import load
 from lesionlab.training.launch import Maker, fit_on_devices
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.runs import train_once_on_devices
+from lesionlab.training.side_by_side import Place, side_by_side
 from lesionlab.training.stop import Interrupted
 
 TASK = Task(sequences=("T1w", "FLAIR"), lesion_classes=("edema", "tumor"))
@@ -124,7 +126,7 @@ def test_two_processes_train_a_gan_as_one_does_and_one_alone_writes(tmp_path, st
         "key",
         tracker=Maker(target="spies:Spy", arguments={"path": str(spies)}),
         validate=scored,
-        environment={"MLFLOW_RUN_ID": "abc"},
+        where=Place(environment={"MLFLOW_RUN_ID": "abc"}),
     )
     assert furthest(one, both) < 1e-5 < 5e-4 < furthest(one, fresh)
     assert furthest(run.method(), both) == 0
@@ -181,3 +183,39 @@ def test_one_process_alone_refuses_to_be_several(tmp_path, store, twenty):
     slices = Selection(store=store).in_memory()
     with pytest.raises(InputError, match="devices 2, without torchrun"):
         fit(make_method("unet", UNET, TASK), slices, two(twenty), tmp_path)
+
+
+def side(store, folder, options, tracker=None):
+    """Two trainings at once, of other seeds."""
+
+    def work(seed, where):
+        method = make_method("unet", UNET, TASK, seed)
+        return train_once_on_devices(
+            method, [Selection(store=store)], options, folder / str(seed), "key", tracker=tracker, where=where
+        )
+
+    return side_by_side({str(seed): partial(work, seed) for seed in (0, 1)}, 2)
+
+
+def test_trainings_side_by_side_end_in_the_weights_of_trainings_alone(tmp_path, store, twenty):
+    together = side(store, tmp_path / "together", twenty)
+    for seed in (0, 1):
+        alone = make_method("unet", UNET, TASK, seed)
+        fit_on_devices(alone, [Selection(store=store)], twenty, tmp_path / "alone" / str(seed))
+        assert furthest(alone, together[str(seed)].method()) == 0
+    assert furthest(together["0"].method(), together["1"].method()) > 0
+
+
+def test_a_signal_stops_all_trainings_side_by_side_and_they_go_on(tmp_path, store, twenty, spies):
+    stops = Maker(target="spies:Spy", arguments={"path": str(spies), "stop": 10})
+    with pytest.raises(Interrupted, match=r"unet: stopped .*the same command goes on"):
+        side(store, tmp_path / "run", twenty, stops)
+    straight = side(store, tmp_path / "straight", twenty)
+    continued = side(store, tmp_path / "run", twenty)
+    for seed in ("0", "1"):
+        assert furthest(straight[seed].method(), continued[seed].method()) == 0
+
+
+def test_what_one_of_several_trainings_refuses_is_refused_here(tmp_path, store, twenty):
+    with pytest.raises(InputError, match="batch"):
+        side(store, tmp_path / "run", twenty.model_copy(update={"batch_size": 100}))

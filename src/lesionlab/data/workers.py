@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import sys
-import threading
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 
 from lesionlab.data.engine import Engine
+from lesionlab.data.parent import end_with_parent
 from lesionlab.imaging.ants_bridge import reproducible_environment
 
 Task = TypeVar("Task")
@@ -98,7 +97,6 @@ def _run_in_processes(
 
 #: joblib computes in the calling process with fewer; ``pre_dispatch`` limits how many are at work.
 _OWN_PROCESS = 2
-_LOOK_S = 1.0  # between two looks whether the run still lives
 #: loky ends a worker that has grown by 0.3 GB, which the libraries of the next stage do in health; a new one takes
 #: seconds to load them. By more than this it does not grow in health.
 _LEAK_BYTES = 4 * 2**30
@@ -108,14 +106,7 @@ def _begin_worker(values: Mapping[str, str], parent: int) -> None:
     """What a worker process does first."""
     os.environ.update(values)
     process_executor._MAX_MEMORY_LEAK_SIZE = _LEAK_BYTES
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """End this process when the one that started it has ended: nobody waits for its results any more."""
-    while os.getppid() == parent:
-        time.sleep(_LOOK_S)
-    os._exit(1)
+    end_with_parent(parent)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -30,6 +31,9 @@ METHODS: dict[str, Entry] = {
 }
 
 
+_drawing = threading.Lock()  # torch's generator is the process's, and threads may build methods at once
+
+
 def entry(name: str) -> Entry:
     """Look a method up; raises ``InputError`` naming the nearest one for a name that does not exist."""
     if name in METHODS:
@@ -55,6 +59,6 @@ def make_method(name: str, options: BaseModel | Mapping[str, Any], task: Task, s
     """
     found = entry(name)
     given = options if isinstance(options, found.options) else found.options.model_validate(dict(options))
-    with torch.random.fork_rng():
+    with _drawing, torch.random.fork_rng():
         torch.manual_seed(seed)
         return found.method(given, task)  # type: ignore[call-arg]

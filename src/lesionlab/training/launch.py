@@ -1,23 +1,17 @@
-"""Training on several devices: torchrun starts a process for each, and all that they need lies in files.
+"""Training in processes of their own: all that they need lies in files. On several devices torchrun starts them.
 
-A node calls :func:`fit_on_devices` whether there is one device or several. What cannot lie in a file, a tracker or a
-validation, is told by name (:class:`Maker`) and made where it is used. What an MLflow client has to know goes through
-the environment, which the processes inherit.
+A node calls :func:`fit_on_devices` whether there is one device or several, one training at a time or several. What
+cannot lie in a file, a tracker or a validation, is told by name (:class:`Maker`) and made where it is used. What an
+MLflow client has to know goes through the environment, which the processes inherit.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
-import os
-import signal
-import subprocess
 import sys
-import threading
 import traceback
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,13 +26,13 @@ from lesionlab.training.checkpoint import load_method, save_method
 from lesionlab.training.ending import Diverged
 from lesionlab.training.loop import TRAINED, fit
 from lesionlab.training.options import TrainingOptions
-from lesionlab.training.stop import SIGNALS, Interrupted
+from lesionlab.training.side_by_side import Place
+from lesionlab.training.stop import Interrupted
 
 JOB, START, ENDED = "job.json", "start.pt", "ended.json"
 WORKER = "lesionlab.training.worker"
 
-_LAST_LINES = 40  # of the processes' output that an error repeats
-_THREADS = "OMP_NUM_THREADS"
+_NAMED = 3  # last parts of a folder's path that name its training among others
 
 
 class Maker(BaseModel):
@@ -100,7 +94,7 @@ def fit_on_devices(
     validate: Maker | None = None,
     preview: Selection | None = None,
     resume: bool = True,
-    environment: Mapping[str, str] | None = None,
+    where: Place | None = None,
 ) -> None:
     """As :func:`lesionlab.training.loop.fit`, with slices on disk, on as many devices as the options say.
 
@@ -114,7 +108,7 @@ def fit_on_devices(
         validate: makes the validation.
         preview: slices that pictures are made of.
         resume: go on from a checkpoint in ``folder``.
-        environment: variables for the processes, beside this process's own.
+        where: a place beside other trainings, and what its processes have to know; by default alone.
 
     Raises:
         InputError, Diverged, Interrupted: as ``fit`` raises them.
@@ -130,62 +124,34 @@ def fit_on_devices(
         augment=augment,
         resume=resume,
     )
-    if options.devices == 1:
+    where = where or Place()
+    if options.devices == 1 and not where.apart:
         job.run(method)
         return
-    _launch(job, method, environment or {})
+    _launch(job, method, where)
     method.load_state_dict(load_method(folder / TRAINED).state_dict())
 
 
-def _launch(job: Job, method: Method, environment: Mapping[str, str]) -> None:
+def _launch(job: Job, method: Method, where: Place) -> None:
     """Write the job, run the processes to their end, and raise what they raised."""
     (job.folder / RUNS).mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=job.folder / RUNS, prefix="job-") as name:
         place = Path(name)
         save_method(method, place / START)
         (place / JOB).write_text(job.model_dump_json(indent=2), encoding="utf-8")
-        _run_processes(place, job.options.devices, environment)
+        _run_processes(place, job, method.name, where)
 
 
-def _run_processes(place: Path, devices: int, environment: Mapping[str, str]) -> None:
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
-    threads = str(max(1, (os.cpu_count() or 1) // devices))
-    processes = subprocess.Popen(
-        [*words, "-m", WORKER, str(place)],
-        env={_THREADS: threads, **os.environ, **environment},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with _looking_after(processes):
-        lines = _pass_on(processes)
-    if processes.returncode:
-        raise _ending(place / ENDED, processes.returncode, lines)
-
-
-def _pass_on(processes: subprocess.Popen[str]) -> list[str]:
-    """Show what the processes write, to their end; the last lines."""
-    last: deque[str] = deque(maxlen=_LAST_LINES)
-    for line in processes.stderr or ():
-        sys.stderr.write(line)
-        last.append(line)
-    processes.wait()
-    return list(last)
-
-
-@contextmanager
-def _looking_after(processes: subprocess.Popen[str]) -> Iterator[None]:
-    """Hand signals on to torchrun, which hands them on to each process; end it where this block ends otherwise."""
-    before: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, lambda *_: processes.terminate()) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        if processes.poll() is None:
-            processes.terminate()
-            processes.wait()
+def _run_processes(place: Path, job: Job, method: str, where: Place) -> None:
+    devices = job.options.devices
+    torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={devices}", "-m"] if devices > 1 else []
+    words = [sys.executable, "-m", *torchrun, WORKER, str(place)]
+    name = "/".join(job.folder.parts[-_NAMED:]) if where.apart else ""
+    status, lines = where.processes.run(words, where.variables(devices), name)
+    if status and where.processes.asked and not (place / ENDED).exists():
+        raise Interrupted(method, "asked to before it began", 0, job.options.constant + job.options.decay, job.folder)
+    if status:
+        raise _ending(place / ENDED, status, lines)
 
 
 def tell_ending(place: Path, error: BaseException) -> None:

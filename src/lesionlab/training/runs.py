@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from lesionlab.training.checkpoint import load_method
 from lesionlab.training.launch import Maker, fit_on_devices
 from lesionlab.training.loop import HISTORY, IMAGES, TRAINED, Augment, Validate, fit
 from lesionlab.training.options import TrainingOptions
+from lesionlab.training.side_by_side import Place
 from lesionlab.training.tracker import Tracker
 
 SUBJECTS = "subjects.json"  # who was learnt from
@@ -114,7 +115,7 @@ def train_once_on_devices(
     tracker: Maker | None = None,
     validate: Maker | None = None,
     preview: Selection | None = None,
-    environment: Mapping[str, str] | None = None,
+    where: Place | None = None,
 ) -> TrainingRun:
     """As :func:`train_once`, with slices that lie in stores, on as many devices as the options say.
 
@@ -129,7 +130,7 @@ def train_once_on_devices(
         tracker: makes what receives curves and pictures.
         validate: makes the validation.
         preview: slices that pictures are made of.
-        environment: variables for the processes, for example an MLflow run's.
+        where: a place beside other trainings, and what its processes have to know; by default alone.
     """
     if _is_there(folder, key):
         return TrainingRun(folder)
@@ -145,7 +146,7 @@ def train_once_on_devices(
         tracker=tracker,
         validate=validate,
         preview=preview,
-        environment=environment,
+        where=where,
     )
     with alone_in(folder):
         seal(folder, key)

@@ -19,7 +19,7 @@ from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
 from lesionlab.imaging.landmarks import LandmarkSet, landmarks_file
 from lesionlab.methods.unet import UNetOptions
-from lesionlab.parameters import AugmentationOptions
+from lesionlab.parameters import AugmentationOptions, RunOptions
 from lesionlab.pipelines.augmentation.nodes import synthesize
 from lesionlab.pipelines.evaluation.leakage import check_leakage
 from lesionlab.pipelines.preprocess.jobs import LANDMARKS, STANDARD, TEMPLATE
@@ -35,6 +35,7 @@ COHORT = pd.DataFrame(
 ALL, SET = "cgsamr/2-subjects/seed-0", "2-subjects/seed-0"
 UNET = UNetOptions.model_validate({"network": {"width": 2, "depth": 2}})
 STEPS = TrainingOptions(constant=1, decay=0, unit="steps", batch_size=3, device="cpu")
+RUN = RunOptions()
 
 
 def learn_landmarks(studies: list[str]) -> StudyResult:
@@ -54,9 +55,9 @@ def honest(tmp_path_factory, write_slices, new_plan) -> tuple[Path, Any]:
     run_stage(root / "template", {TEMPLATE: ["a", "b"]}, build_template, fingerprints={TEMPLATE: "1"})
     slices, folders, augmentation = write_slices(root), Folders(root, root), AugmentationOptions()
     plan = new_plan(slices, arms=("real", "real+50%"), sizes=(1, "all"))
-    synthesizers = nodes.train_synthesizers(plan, slices, folders)
+    synthesizers = nodes.train_synthesizers(plan, slices, folders, RUN)
     synthetic = synthesize(plan, slices, synthesizers, folders, augmentation)
-    nodes.train_segmenters(plan, slices, synthetic, folders, UNET, STEPS, augmentation)
+    nodes.train_segmenters(plan, slices, synthetic, folders, UNET, STEPS, augmentation, RUN)
     return root, plan
 
 
@@ -67,7 +68,7 @@ def check(honest, tmp_path) -> Callable[..., pd.DataFrame]:
     def checked(plant: Callable[[Path], object] = bool, cohort: pd.DataFrame = COHORT) -> pd.DataFrame:
         root, plan = Path(shutil.copytree(honest[0], tmp_path / "copy")), honest[1]
         plant(root)
-        return check_leakage(
+        table, cleared = check_leakage(
             plan,
             cohort,
             SubjectStore(root / "landmarks"),
@@ -77,6 +78,8 @@ def check(honest, tmp_path) -> Callable[..., pd.DataFrame]:
             {case.key: SliceStore(synthetic(root) / case.key) for case in plan.synthesizers},
             {case.key: TrainingRun(segmenters(root) / case.key) for case in plan.segmenters},
         )
+        assert cleared == plan
+        return table
 
     return checked
 

@@ -15,7 +15,7 @@ from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
 from lesionlab.methods.registry import make_method
 from lesionlab.methods.unet import UNetOptions
-from lesionlab.parameters import AugmentationOptions
+from lesionlab.parameters import AugmentationOptions, RunOptions
 from lesionlab.pipelines.training import nodes
 from lesionlab.settings import CONFIG_LOADER_ARGS
 from lesionlab.training.options import TrainingOptions
@@ -25,6 +25,7 @@ CONF = Path(__file__).parents[3] / "conf"
 UNET = UNetOptions.model_validate({"network": {"width": 2, "depth": 2}})
 STEPS = TrainingOptions(constant=2, decay=0, unit="steps", batch_size=3, device="cpu", log_every=1)
 AUGMENTATION = AugmentationOptions()
+RUN = RunOptions()
 FIRST = "cgsamr/2-subjects/seed-0"  # the synthesizer of all training subjects
 
 
@@ -57,7 +58,7 @@ def train_cgsamr(new_plan):
     """Trains a trial's one synthesizer."""
 
     def train(slices, folders, **plan) -> TrainingRun:
-        (run,) = nodes.train_synthesizers(new_plan(slices, **plan), slices, folders).values()
+        (run,) = nodes.train_synthesizers(new_plan(slices, **plan), slices, folders, RUN).values()
         return run
 
     return train
@@ -70,7 +71,7 @@ def train_unets(new_plan):
     def train(slices, synthetic, folders, training=STEPS, **plan) -> dict[str, TrainingRun]:
         planned = new_plan(slices, **plan)
         drawn = {case.key: synthetic for case in planned.synthesizers}
-        runs = nodes.train_segmenters(planned, slices, drawn, folders, UNET, training, AUGMENTATION)
+        runs = nodes.train_segmenters(planned, slices, drawn, folders, UNET, training, AUGMENTATION, RUN)
         assert list(runs) == [case.key for case in planned.segmenters]
         return {case.arm_name: runs[case.key] for case in planned.segmenters}
 
@@ -219,9 +220,9 @@ def test_nothing_is_trained_on_a_test_subjects_slice_that_is_labelled_as_train(n
     torn, at = new_slices(change=relabelled("train", "d_1")), folders("x")
     plan = new_plan(torn)
     with pytest.raises(InputError, match="leakage: subjects of the slices are in more than one split.*Given: d"):
-        nodes.train_synthesizers(plan, torn, at)
+        nodes.train_synthesizers(plan, torn, at, RUN)
     with pytest.raises(InputError, match="leakage: subjects of the slices are in more than one split.*Given: d"):
-        nodes.train_segmenters(plan, torn, {FIRST: torn}, at, UNET, STEPS, AUGMENTATION)
+        nodes.train_segmenters(plan, torn, {FIRST: torn}, at, UNET, STEPS, AUGMENTATION, RUN)
     assert not at.results.exists()
 
 
@@ -251,7 +252,7 @@ def test_no_segmenter_is_trained_on_a_slice_that_a_test_subject_had_a_part_in(ne
     synthetic = new_slices("synthetic", drawn(**plant))
     told = rf"leakage: real\+50%/{FIRST} has seen subjects.*Given: d \(test\)"
     with pytest.raises(InputError, match=told):
-        nodes.train_segmenters(plan, slices, {FIRST: synthetic}, at, UNET, STEPS, AUGMENTATION)
+        nodes.train_segmenters(plan, slices, {FIRST: synthetic}, at, UNET, STEPS, AUGMENTATION, RUN)
     assert not (at.model("segmenters") / "real+50%").exists()
 
 
@@ -328,7 +329,7 @@ def test_another_conventional_augmentation_costs_its_own_arm_alone(new_slices, f
     slices, keys = new_slices(), []
     plan = new_plan(slices, arms=("real", "conventional"))
     for options in (AUGMENTATION, AugmentationOptions.model_validate({"conventional": {"flip_probability": 0.0}})):
-        nodes.train_segmenters(plan, slices, {FIRST: slices}, folders("x"), UNET, STEPS, options)
+        nodes.train_segmenters(plan, slices, {FIRST: slices}, folders("x"), UNET, STEPS, options, RUN)
         keys.append({place: given["key"] for place, given in looked.items()})
     differ = {place for place in keys[0] if keys[0][place] != keys[1][place]}
     assert differ == {"conventional/none/2-subjects/seed-0"}
@@ -419,3 +420,15 @@ def test_the_task_is_what_the_slices_hold(new_slices):
     task = nodes.task_of(new_slices())
     assert task.sequences == ("T1w", "FLAIR") and task.lesion_classes == ("edema", "tumor")
     assert make_method("unet", UNET, task, 0).task == task
+
+
+def test_trainings_side_by_side_are_those_of_one_after_the_other(new_slices, folders, new_plan):
+    slices, at, unet = new_slices(), [folders("alone"), folders("together")], {"precision": "fp32", "threads": 1}
+    plan = new_plan(slices, arms=("real", "conventional"), seeds=(0, 1))
+    alone, together = (
+        nodes.train_segmenters(plan, slices, {}, place, UNET, STEPS.model_copy(update=unet), AUGMENTATION, run)
+        for place, run in zip(at, (RUN, RunOptions(trainings=2)), strict=True)
+    )
+    assert len(together) == 4 and together.keys() == alone.keys()
+    assert all(equal(alone[key], together[key]) for key in alone)
+    assert not equal(*(together[key] for key in list(together)[:2]))

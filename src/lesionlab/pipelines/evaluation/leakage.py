@@ -24,8 +24,8 @@ def check_leakage(
     synthesizers: Mapping[str, TrainingRun],
     synthetic: Mapping[str, SliceStore],
     segmenters: Mapping[str, TrainingRun],
-) -> pd.DataFrame:
-    """Everything that learnt and everything that chose, each with its subjects.
+) -> tuple[pd.DataFrame, TrialPlan]:
+    """Everything that learnt and everything that chose, each with its subjects; and the plan, cleared for scoring.
 
     Raises:
         InputError: any of them has seen a test subject, has learnt from one that is for validation, or from one that
@@ -44,7 +44,7 @@ def check_leakage(
     table = leakage.audit(learnt, chose, splits)
     for place, planned in _planned(plan):
         leakage.require_within(learnt[place], planned, place)
-    return table
+    return table, plan
 
 
 def _planned(plan: TrialPlan) -> Iterator[tuple[str, tuple[str, ...]]]:

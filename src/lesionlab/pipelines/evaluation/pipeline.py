@@ -9,45 +9,50 @@ TABLES = ["synthesis_table", "segmentation_table", "augmentation_table"]
 
 
 def create_pipeline(trial: str, **_: object) -> Pipeline:
-    """Score the test subjects, beside the floors a method must beat, and summarise."""
+    """Score the test subjects, beside the floors a method must beat, and summarise: nothing before leakage is out."""
     return pipeline(
         [
             node(
                 check_leakage,
                 ["plan", "cohort", "landmarks", "template", "slices", "synthesizers", "synthetic", "segmenters"],
-                "leakage",
+                ["leakage", "cleared_plan"],
                 name="check_leakage",
             ),
             node(
                 nodes.score_synthesis,
-                ["plan", "slices", "synthesizers", "params:cohort"],
+                ["cleared_plan", "slices", "synthesizers", "params:cohort"],
                 "synthesis_scores",
                 name="score_synthesis",
             ),
             node(
                 nodes.score_segmentation,
-                ["plan", "slices", "segmenters", "params:cohort"],
+                ["cleared_plan", "slices", "segmenters", "params:cohort"],
                 "segmentation_scores",
                 name="score_segmentation",
             ),
             node(
                 samples.measure_samples,
-                ["plan", "slices", "synthetic", "segmenters"],
+                ["cleared_plan", "slices", "synthetic", "segmenters"],
                 "sample_quality",
                 name="measure_samples",
             ),
-            node(samples.look_for_copies, ["plan", "slices", "synthetic"], "copies", name="look_for_copies"),
-            node(samples.infer_membership, ["plan", "slices", "synthesizers"], "membership", name="infer_membership"),
+            node(samples.look_for_copies, ["cleared_plan", "slices", "synthetic"], "copies", name="look_for_copies"),
+            node(
+                samples.infer_membership,
+                ["cleared_plan", "slices", "synthesizers"],
+                "membership",
+                name="infer_membership",
+            ),
             node(
                 samples.measure_reliability,
-                ["plan", "slices", "synthesizers"],
+                ["cleared_plan", "slices", "synthesizers"],
                 "reliability",
                 name="measure_reliability",
             ),
             node(
                 nodes.claims,
                 [
-                    "plan",
+                    "cleared_plan",
                     "synthesis_scores",
                     "segmentation_scores",
                     "params:published",

@@ -20,13 +20,14 @@ from lesionlab.errors import InputError
 from lesionlab.methods.base import Task
 from lesionlab.methods.registry import entry, make_method
 from lesionlab.methods.unet import UNetOptions, UNetSegmenter
-from lesionlab.parameters import AugmentationOptions, Parameters
+from lesionlab.parameters import AugmentationOptions, Parameters, RunOptions
 from lesionlab.pipelines.running import code_of
 from lesionlab.pipelines.tracking import make_tracker, tracking_variables
 from lesionlab.training.launch import Maker
 from lesionlab.training.loop import fit
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.runs import TrainingRun, train_once_on_devices
+from lesionlab.training.side_by_side import Place, side_by_side
 from lesionlab.training.validation import validation_dice
 from lesionlab.trials import leakage
 from lesionlab.trials.plan import SegmenterCase, SynthesizerCase, TrialPlan, plan_trial
@@ -53,12 +54,15 @@ def make_plan(slices: SliceStore, cohort: pd.DataFrame, parameters: dict[str, An
     return plan
 
 
-def train_synthesizers(plan: TrialPlan, slices: SliceStore, folders: Folders) -> dict[str, TrainingRun]:
+def train_synthesizers(
+    plan: TrialPlan, slices: SliceStore, folders: Folders, run_options: RunOptions
+) -> dict[str, TrainingRun]:
     """Each synthesizer on all slices of its own subjects."""
-    return {case.key: _train_synthesizer(case, slices, folders) for case in plan.synthesizers}
+    works = {case.key: partial(_train_synthesizer, case, slices, folders) for case in plan.synthesizers}
+    return side_by_side(works, run_options.trainings, tracking_variables())
 
 
-def _train_synthesizer(case: SynthesizerCase, slices: SliceStore, folders: Folders) -> TrainingRun:
+def _train_synthesizer(case: SynthesizerCase, slices: SliceStore, folders: Folders, where: Place) -> TrainingRun:
     places = slices.select("train", subject=case.subjects)
     _require_lesions(case, slices)
     training = seeded(case.recipe.training, case.seed)
@@ -74,7 +78,7 @@ def _train_synthesizer(case: SynthesizerCase, slices: SliceStore, folders: Folde
         subjects=learnt_from(slices, places, slices, case.key),
         tracker=tracker(f"synthesizers/{case.key}"),
         preview=selection(slices, preview_places(slices)),
-        environment=tracking_variables(),
+        where=where,
     )
 
 
@@ -96,22 +100,30 @@ def train_segmenters(
     options: UNetOptions,
     training: TrainingOptions,
     augmentation: AugmentationOptions,
+    run_options: RunOptions,
 ) -> dict[str, TrainingRun]:
     """One U-Net per arm, synthesizer, set of subjects and seed.
 
     All of one seed start from the same weights and have the same validation slices.
     """
-    work = partial(_train_segmenter, slices=slices, folders=folders, options=options, augmentation=augmentation)
-    return {
-        case.key: work(case, synthetic[case.synthesizer] if case.synthesizer else None, training=training)
-        for case in plan.segmenters
-    }
+    work = partial(
+        _train_segmenter,
+        drawn=synthetic,
+        slices=slices,
+        folders=folders,
+        options=options,
+        training=training,
+        augmentation=augmentation,
+    )
+    works = {case.key: partial(work, case) for case in plan.segmenters}
+    return side_by_side(works, run_options.trainings, tracking_variables())
 
 
 def _train_segmenter(
     case: SegmenterCase,
-    synthetic: SliceStore | None,
+    where: Place,
     *,
+    drawn: Mapping[str, SliceStore],
     slices: SliceStore,
     folders: Folders,
     options: UNetOptions,
@@ -119,6 +131,7 @@ def _train_segmenter(
     augmentation: AugmentationOptions,
 ) -> TrainingRun:
     places = slices.select("train", subject=case.subjects)
+    synthetic = drawn[case.synthesizer] if case.synthesizer else None
     parts = [(slices, places)] if case.arm.real else []
     if synthetic is not None:
         parts.append((synthetic, np.arange(synthetic_count(slices.table.iloc[places], case.arm.synthetic))))
@@ -145,7 +158,7 @@ def _train_segmenter(
         tracker=tracker(f"segmenters/{case.key}"),
         validate=validation(slices),
         preview=selection(slices, preview_places(slices), prior=False),
-        environment=tracking_variables(),
+        where=where,
     )
 
 

@@ -13,7 +13,12 @@ def create_pipeline(trial: str, **_: object) -> Pipeline:
     return pipeline(
         [
             node(make_plan, ["slices", "cohort", "parameters"], "plan", name="make_plan"),
-            node(nodes.train_synthesizers, ["plan", "slices", "folders"], "synthesizers", name="train_synthesizers"),
+            node(
+                nodes.train_synthesizers,
+                ["plan", "slices", "folders", "params:run"],
+                "synthesizers",
+                name="train_synthesizers",
+            ),
             node(
                 nodes.train_segmenters,
                 {
@@ -24,6 +29,7 @@ def create_pipeline(trial: str, **_: object) -> Pipeline:
                     "options": "params:unet",
                     "training": "params:unet_training",
                     "augmentation": "params:augmentation",
+                    "run_options": "params:run",
                 },
                 "segmenters",
                 name="train_segmenters",

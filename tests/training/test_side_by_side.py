@@ -1,0 +1,112 @@
+"""Several trainings at once: the same results, errors and signals as one after the other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+import torch
+
+from lesionlab.errors import InputError
+from lesionlab.training import side_by_side as module
+from lesionlab.training.side_by_side import GPUS, Place, side_by_side
+
+
+def test_one_place_works_in_order_in_this_process():
+    seen = []
+    works = {name: lambda where, name=name: seen.append((name, where.apart)) or name for name in "bac"}
+    assert side_by_side(works) == {"b": "b", "a": "a", "c": "c"}
+    assert seen == [("b", False), ("a", False), ("c", False)]
+
+
+def test_as_many_at_once_as_there_are_places_each_with_its_number():
+    meet, numbers = threading.Barrier(2, timeout=10), []
+
+    def work(where):
+        meet.wait()  # would break if only one were at work
+        numbers.append(where.number)
+        meet.wait()
+        return where.places
+
+    assert side_by_side(dict.fromkeys("abcd", work), 2) == dict.fromkeys("abcd", 2)
+    assert sorted(numbers[:2]) == sorted(numbers[2:]) == [0, 1]
+
+
+def test_where_one_fails_those_at_work_end_and_no_other_begins(caplog):
+    begun, failed = [], threading.Event()
+
+    def fails(where):
+        begun.append("fails")
+        failed.set()
+        raise InputError("no good", given="x", allowed="y", cure="z")
+
+    def goes_on(where):
+        begun.append("goes on")
+        assert failed.wait(10)
+        time.sleep(0.3)
+        begun.append("ended")
+        raise ValueError("later")
+
+    works = {"a": fails, "b": goes_on} | {
+        f"c{i}": lambda where: time.sleep(0.2) or begun.append("c") for i in range(50)
+    }
+    with pytest.raises(InputError, match="no good"):
+        side_by_side(works, 2)
+    assert "ended" in begun and begun.count("c") <= 2  # one place took another before the failure was seen
+    assert "b: later" in caplog.text
+
+
+def test_a_signal_lets_nothing_else_begin():
+    begun = []
+
+    def work(where):
+        begun.append(where.number)
+        if len(begun) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while not where.processes.asked and time.monotonic() < deadline:
+            time.sleep(0.01)
+        raise InterruptedError("as asked")
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(InterruptedError, match="as asked"):
+        side_by_side(dict.fromkeys("abcdef", work), 2)
+    assert len(begun) <= 2 and signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("number", "devices", "given", "wanted"),
+    [
+        (0, 1, "", "0"),
+        (1, 1, "", "1"),
+        (1, 2, "", "2,3"),
+        (2, 2, "", "0,1"),  # more asked for than there are: places share
+        (1, 1, "5,7", "7"),
+    ],
+)
+def test_each_place_has_gpus_of_its_own(monkeypatch, number, devices, given, wanted):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setenv(GPUS, given)
+    assert Place(number, places=3).variables(devices)[GPUS] == wanted
+
+
+def test_each_place_has_its_share_of_the_cores_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv(GPUS, raising=False)
+    assert Place(1, places=2).variables(devices=1)["OMP_NUM_THREADS"] == "4"
+    assert (
+        Place(1, places=2, environment={"A": "b"}).variables(devices=2).items()
+        >= {
+            "OMP_NUM_THREADS": "2",
+            "A": "b",
+        }.items()
+    )
+    assert GPUS not in Place(1, places=2).variables(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert Place(1, places=2).variables(1)["OMP_NUM_THREADS"] == "3"
