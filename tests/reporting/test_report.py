@@ -227,10 +227,36 @@ def test_the_headline_claims_no_more_than_the_figures():
             difference(0.01, -0.1, 0.1, 0.9, name="cavity"),
         )
     )  # fmt: skip
-    assert "helped tumor in real+25% with 18 training subjects (+0.050)" in mixed
-    assert "harmed edema in real+25% with 18 training subjects (−0.040)" in mixed
+    assert "helped tumor in real+25% (+0.050)" in mixed
+    assert "harmed edema in real+25% (−0.040)" in mixed
     assert "the other 1 of 3 comparisons show no clear effect" in mixed
     assert "not compared" in wording.headline(None)
+
+
+def test_the_headline_names_the_size_of_the_training_set_where_there_are_several():
+    told = wording.headline(
+        differences(difference(0.05, 0.01, 0.09, 0.01, subjects=4), difference(0.01, -0.1, 0.1, 0.9, subjects=18))
+    )
+    assert "helped tumor in real+25% with 4 training subjects (+0.050)" in told
+
+
+def test_the_headline_is_about_synthetic_slices_alone():
+    clear = {protocol: difference(0.05, 0.01, 0.09, 0.01, protocol=protocol) for protocol in ("real+25%", "flips")}
+    told = wording.headline(differences(*clear.values()), {"real+25%"})
+    assert "tumor in real+25%" in told and "flips" not in told
+    assert [line.adds for line in (*LINES, Line(18, "x", 0, 9), Line(18, "y", 9, 9, True))] == [
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_the_headline_counts_where_there_are_many():
+    gains = [difference(0.05, 0.01, 0.09, 0.01, name=f"c{number}") for number in range(6)]
+    loss = difference(-0.05, -0.09, -0.01, 0.01, protocol="real+50%")
+    told = wording.headline(differences(*gains, loss, difference(0.01, -0.1, 0.1, 0.9)))
+    assert "real+25% helped in 6 of 7 comparisons and harmed in 0; real+50% helped in 0 of 1 comparisons" in told
 
 
 def test_where_no_difference_could_stand_out_the_headline_says_that():

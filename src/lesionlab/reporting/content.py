@@ -48,12 +48,19 @@ class Line(NamedTuple):
         subjects: training subjects.
         protocol: what the segmenter saw, as ``augmentation`` and ``differences`` call it.
         real, synthetic: training slices.
+        conventional: whether they were flipped, turned, warped and shaded besides.
     """
 
     subjects: int
     protocol: str
     real: int
     synthetic: int
+    conventional: bool = False
+
+    @property
+    def adds(self) -> bool:
+        """Whether it differs from real slices by synthetic ones alone."""
+        return self.real > 0 and self.synthetic > 0 and not self.conventional
 
 
 @dataclass(frozen=True)

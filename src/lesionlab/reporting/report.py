@@ -35,7 +35,7 @@ def render_report(content: ReportContent) -> str:
         .get_template("report.html.j2")
         .render(
             content=content,
-            headline=wording.headline(content.differences),
+            headline=wording.headline(content.differences, {line.protocol for line in content.lines if line.adds}),
             comparisons=wording.comparisons(content.differences),
             summary_table=summary_table(content),
             tables=[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,6 +11,7 @@ from lesionlab.metrics.statistics import DIFFERENCE_COLUMNS
 from lesionlab.reporting import formats
 
 ALPHA = 0.05
+NAMED = 6  # differences that stand out, up to which the headline names each
 FEW = 10  # test patients; below this the report warns that they are few
 
 GLOSSARY: Mapping[str, str] = {
@@ -41,9 +42,16 @@ GLOSSARY: Mapping[str, str] = {
 }
 
 
-def headline(differences: pd.DataFrame | None, metric: str = "dice") -> str:
-    """One sentence that sums up the augmentation: better, worse, or not to be told apart from real data alone."""
+def headline(differences: pd.DataFrame | None, protocols: Collection[str] | None = None, metric: str = "dice") -> str:
+    """One sentence that sums up the augmentation: better, worse, or not to be told apart from real data alone.
+
+    Args:
+        differences: each protocol against the baseline.
+        protocols: those that differ from it by synthetic slices alone; by default all.
+        metric: of the comparison.
+    """
     rows = _of_metric(differences, metric)
+    rows = rows if protocols is None else rows[rows["protocol"].isin(protocols)]
     if rows.empty:
         return "The protocols were not compared: there is no difference to the baseline to show."
     better, worse = rows[rows.apply(is_clear, axis=1) & rows["difference"].gt(0)], _worse(rows)
@@ -55,11 +63,24 @@ def headline(differences: pd.DataFrame | None, metric: str = "dice") -> str:
         if attainable_p(rows).min() >= ALPHA:
             return f"Too few patients to tell: {change}; no change, however large, could stand out from chance."
         return f"No clear effect: {change}, differences that chance alone could make."
-    parts = [f"helped {_names(better)}"] if not better.empty else []
-    parts += [f"harmed {_names(worse)}"] if not worse.empty else []
+    if len(better) + len(worse) > NAMED:
+        return _counted(rows, better, worse)
+    sizes = rows["training_subjects"].nunique() > 1
+    parts = [f"helped {_names(better, sizes)}"] if not better.empty else []
+    parts += [f"harmed {_names(worse, sizes)}"] if not worse.empty else []
     rest = len(rows) - len(better) - len(worse)
     tail = f"; the other {rest} of {len(rows)} comparisons show no clear effect" if rest else ""
     return f"Adding synthetic slices {' and '.join(parts)} ({_patients(rows)}){tail}."
+
+
+def _counted(rows: pd.DataFrame, better: pd.DataFrame, worse: pd.DataFrame) -> str:
+    """The headline of many comparisons, of each protocol how many stand out."""
+    parts = [
+        f"{name} helped in {(better['protocol'] == name).sum()} of {len(own)} comparisons and harmed in "
+        f"{(worse['protocol'] == name).sum()}"
+        for name, own in rows.groupby("protocol", sort=False)
+    ]
+    return f"Adding synthetic slices ({_patients(rows)}): {'; '.join(parts)}; the others show no clear effect."
 
 
 def is_clear(row: pd.Series) -> bool:
@@ -121,15 +142,15 @@ def _worse(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows.apply(is_clear, axis=1) & rows["difference"].lt(0)]
 
 
-def _names(rows: pd.DataFrame) -> str:
+def _names(rows: pd.DataFrame, sizes: bool) -> str:
     return ", ".join(
-        f"{row['class']} in {row['protocol']}{_size(row)} ({formats.signed(row['difference'])})"
+        f"{row['class']} in {row['protocol']}{_size(row) if sizes else ''} ({formats.signed(row['difference'])})"
         for _, row in rows.iterrows()
     )
 
 
 def _size(row: pd.Series) -> str:
-    return f" with {row['training_subjects']:.0f} training subjects" if "training_subjects" in row else ""
+    return f" with {row['training_subjects']:.0f} training subjects"
 
 
 def _patients(rows: pd.DataFrame) -> str:

@@ -59,7 +59,7 @@ class Results(NamedTuple):
         """The small table's lines, in the plan's order."""
         found = {
             (len(case.subjects), self.plan.label(case)): Line(
-                len(case.subjects), self.plan.label(case), *counts[case.key]
+                len(case.subjects), self.plan.label(case), *counts[case.key], case.arm.conventional
             )
             for case in self.plan.segmenters
         }

@@ -24,6 +24,8 @@ TRUTH_NOTES: Mapping[str, str] = {
     "correlation": "the aligned atlas against a test subject's own image, where its brain has no lesion",
 }
 REFERENCES = (
+    "Guo P, Wang P, Zhou J, Patel VM, Jiang S. Lesion Mask-based Simultaneous Synthesis of Anatomic and Molecular MR "
+    "Images using a GAN. MICCAI 2020.",
     "Guo P, Wang P, Yasarla R, Zhou J, Patel VM, Jiang S. Anatomic and Molecular MR Image Synthesis Using Confidence "
     "Guided CNNs. IEEE Transactions on Medical Imaging 40(10), 2021.",
     "Ronneberger O, Fischer P, Brox T. U-Net: Convolutional Networks for Biomedical Image Segmentation. MICCAI 2015.",
