@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,11 +22,20 @@ from pydantic import BaseModel
 import lesionlab
 from lesionlab.config import ExperimentConfigLoader
 from lesionlab.errors import InputError
-from lesionlab.hooks import QuarantineError, QuarantineHooks, RequirementHooks, TrackingHooks, commit, flatten
+from lesionlab.hooks import (
+    EndingHooks,
+    QuarantineError,
+    QuarantineHooks,
+    RequirementHooks,
+    TrackingHooks,
+    commit,
+    flatten,
+)
 from lesionlab.metrics.statistics import TABLE_COLUMNS
 from lesionlab.parameters import RunOptions
-from lesionlab.pipelines.tracking import MlflowTracker, mlflow_name
+from lesionlab.pipelines.tracking import make_tracker, mlflow_name, tracking_variables
 from lesionlab.settings import CONFIG_LOADER_ARGS
+from lesionlab.training.stop import Interrupted
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -164,7 +175,7 @@ def test_tables_pages_curves_and_times_are_kept(hooks, project):
     hooks.after_dataset_saved("mine.report", "<p>page</p>")
     hooks.after_dataset_saved("other.report", "<p>other page</p>")  # of another trial, in the same run
     hooks.after_dataset_saved("slices", object())  # neither table nor page: nothing is logged
-    tracker = MlflowTracker("unet/real+25%")
+    tracker = make_tracker("unet/real+25%")
     tracker.metrics({"loss": 3.0}, 1)
     tracker.metrics({"loss": 2.0}, 5)
     tracker.images(np.zeros((4, 6), np.uint8), "montage", 5)
@@ -222,8 +233,8 @@ def test_a_failed_run_says_so_and_why(hooks, project):
 def test_without_a_run_nothing_is_tracked(hooks, project):
     assert mlflow.active_run() is None
     hooks.after_dataset_saved("report", "<p>page</p>")
-    MlflowTracker("cgsamr").metrics({"loss": 1.0}, 1)
-    MlflowTracker("cgsamr").images(np.zeros((2, 2), np.uint8), "montage", 1)
+    make_tracker("cgsamr").metrics({"loss": 1.0}, 1)
+    make_tracker("cgsamr").images(np.zeros((2, 2), np.uint8), "montage", 1)
     hooks.on_pipeline_error(ValueError())
     assert mlflow.active_run() is None
 
@@ -364,3 +375,23 @@ def test_the_best_segmenter_is_not_chosen_without_a_validation_subject(parameter
     RequirementHooks().before_pipeline_run(
         *one_node("samr.train_synthesizers", parameters, splits=none, unet_training=last)
     )
+
+
+TRACKING_CHILD = """
+from lesionlab.pipelines.tracking import make_tracker
+make_tracker("unet").metrics({"loss": 2.0}, 1)
+"""
+
+
+def test_a_process_that_tracks_into_the_run_leaves_it_open(hooks, project):
+    hooks.before_pipeline_run({"env": "small"})
+    subprocess.run([sys.executable, "-c", TRACKING_CHILD], env={**os.environ, **tracking_variables()}, check=True)
+    run = mlflow.MlflowClient().get_run(mlflow.active_run().info.run_id)
+    assert run.data.metrics["unet/loss"] == 2.0 and run.info.status == "RUNNING"
+
+
+def test_a_run_that_was_asked_to_stop_ends_by_the_status_that_means_try_again(caplog):
+    with pytest.raises(SystemExit) as ended:
+        EndingHooks().on_pipeline_error(Interrupted("unet", "as SIGTERM asked", 3, 9, "last.pt"))
+    assert ended.value.code == 75 and "stopped after step 3 of 9, as SIGTERM asked" in caplog.text  # EX_TEMPFAIL
+    EndingHooks().on_pipeline_error(ValueError("another"))  # Kedro raises it itself

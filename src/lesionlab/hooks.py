@@ -29,6 +29,7 @@ from lesionlab.parameters import Parameters
 from lesionlab.pipelines.preprocess.pipeline import JUDGED, STORES
 from lesionlab.pipelines.preprocess.quality import stage_failures
 from lesionlab.pipelines.tracking import mlflow_name
+from lesionlab.training.stop import Interrupted
 
 _PARAMETER_LIMIT = 500  # characters MLflow shows of one value
 _CELL = ("method", "protocol", "synthesizer", "training_subjects", "sequence", "class", "metric")  # names a line
@@ -128,6 +129,17 @@ class TrackingHooks:
     def on_pipeline_error(self, error: Exception) -> None:
         """Close the run as failed, with the reason."""
         close_as_failed(error)
+
+
+class EndingHooks:
+    """Ends the program as schedulers expect it."""
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self, error: Exception) -> None:
+        """A run that was asked to stop ends by the status that means "try again", without a trace."""
+        if isinstance(error, Interrupted):
+            _log.warning("%s", error)
+            raise SystemExit(error.exit_status)
 
 
 class RequirementHooks:

@@ -3,7 +3,7 @@
 import os
 
 from lesionlab.config import ExperimentConfigLoader
-from lesionlab.hooks import QuarantineHooks, RequirementHooks, TrackingHooks
+from lesionlab.hooks import EndingHooks, QuarantineHooks, RequirementHooks, TrackingHooks
 from lesionlab.run_lock import LockHooks
 
 # Patient data is involved: nothing reports to anyone.
@@ -11,7 +11,7 @@ _SILENT = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "KEDRO_DISAB
 for _name, _value in _SILENT.items():
     os.environ.setdefault(_name, _value)
 
-HOOKS = (LockHooks(), RequirementHooks(), QuarantineHooks(), TrackingHooks())
+HOOKS = (LockHooks(), RequirementHooks(), QuarantineHooks(), TrackingHooks(), EndingHooks())
 CONFIG_LOADER_CLASS = ExperimentConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

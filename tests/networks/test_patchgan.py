@@ -85,11 +85,13 @@ def test_conditions_come_before_images():
     assert joined[0][0, :, 0, 0].tolist() == [0, 0, 1]
 
 
-@pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_parts_of_a_batch_are_judged_as_if_each_came_alone(norm):
+@pytest.mark.parametrize(("norm", "several_gpus"), [("batch", False), ("batch", True), ("instance", False)])
+def test_parts_of_a_batch_are_judged_as_if_each_came_alone(norm, several_gpus):
     torch.manual_seed(0)
     together, apart = PatchGAN(3, 2, norm), PatchGAN(3, 2, norm)
     apart.load_state_dict(together.state_dict())
+    if several_gpus:  # a module without the process group that it would ask is as one on a CPU
+        together = torch.nn.SyncBatchNorm.convert_sync_batchnorm(together)
     real, fake = torch.rand(2, 3, 32, 32), 5 * torch.rand(2, 3, 32, 32)  # statistics that differ
     joined = together(torch.cat([real, fake]), parts=2)
     for both, of_real, of_fake in zip(joined, apart(real), apart(fake), strict=True):

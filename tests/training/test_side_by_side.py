@@ -13,6 +13,7 @@ import torch
 from lesionlab.errors import InputError
 from lesionlab.training import side_by_side as module
 from lesionlab.training.side_by_side import GPUS, Place, side_by_side
+from lesionlab.training.stop import Interrupted
 
 
 def test_one_place_works_in_order_in_this_process():
@@ -36,15 +37,17 @@ def test_as_many_at_once_as_there_are_places_each_with_its_number():
 
 
 def test_where_one_fails_those_at_work_end_and_no_other_begins(caplog):
-    begun, failed = [], threading.Event()
+    begun, both, failed = [], threading.Barrier(2, timeout=10), threading.Event()
 
     def fails(where):
         begun.append("fails")
+        both.wait()
         failed.set()
         raise InputError("no good", given="x", allowed="y", cure="z")
 
     def goes_on(where):
         begun.append("goes on")
+        both.wait()
         assert failed.wait(10)
         time.sleep(0.3)
         begun.append("ended")
@@ -55,7 +58,7 @@ def test_where_one_fails_those_at_work_end_and_no_other_begins(caplog):
     }
     with pytest.raises(InputError, match="no good"):
         side_by_side(works, 2)
-    assert "ended" in begun and begun.count("c") <= 2  # one place took another before the failure was seen
+    assert sorted(begun[:2]) == ["fails", "goes on"] and begun[2:] == ["ended"]
     assert "b: later" in caplog.text
 
 
@@ -77,6 +80,51 @@ def test_a_signal_lets_nothing_else_begin():
     assert len(begun) <= 2 and signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_signal_between_two_works_stops_as_well():
+    def work(where):
+        os.kill(os.getpid(), signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while not where.processes.asked and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return "done"
+
+    with pytest.raises(Interrupted, match="between two trainings"):
+        side_by_side({"a": work}, 2)
+
+
+def test_control_c_stops_as_well():
+    begun = []
+
+    def work(where):
+        begun.append(where.number)
+        if len(begun) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        deadline = time.monotonic() + 10
+        while not where.processes.asked and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(dict.fromkeys("abcdef", work), 2)
+    assert len(begun) <= 2
+
+
+def test_a_failure_is_raised_before_what_was_asked_to_stop(caplog):
+    meet = threading.Barrier(2, timeout=10)
+
+    def stopped(where):
+        meet.wait()
+        raise Interrupted("a", "as asked", 1, 2, "x")
+
+    def fails(where):
+        meet.wait()
+        time.sleep(0.2)
+        raise ValueError("worse")
+
+    with pytest.raises(ValueError, match="worse"):
+        side_by_side({"a": stopped, "b": fails}, 2)
+    assert "a: a: stopped after step 1 of 2" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("number", "devices", "given", "wanted"),
     [
@@ -95,7 +143,7 @@ def test_each_place_has_gpus_of_its_own(monkeypatch, number, devices, given, wan
 
 
 def test_each_place_has_its_share_of_the_cores_unless_the_user_says_otherwise(monkeypatch):
-    monkeypatch.setattr(module.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(module, "_cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.delenv(GPUS, raising=False)

@@ -1,24 +1,35 @@
-"""Processes that end with the one that started them."""
+"""Processes that end with those that wait for them."""
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 
 _LOOK_S = 1.0
 
 
-def end_with_parent(parent: int | None = None) -> None:
-    """From now on end this process when ``parent`` has ended: nobody waits for its results any more.
+def end_with_parent(parent: int) -> None:
+    """From now on end this process when ``parent``, which started it, has ended: nobody waits for its results."""
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
-    Args:
-        parent: the process that started this one, by default as the system tells.
+
+def end_with_stdin() -> None:
+    """From now on end this process when its standard input closes, as a pipe does when whoever holds it has ended.
+
+    Unlike the parent's number this tells of an end before this process looked, and of a grandparent's.
     """
-    threading.Thread(target=_watch, args=(os.getppid() if parent is None else parent,), daemon=True).start()
+    threading.Thread(target=_wait_for_end_of, args=(sys.stdin.fileno(),), daemon=True).start()
 
 
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_LOOK_S)
+    os._exit(1)
+
+
+def _wait_for_end_of(file: int) -> None:
+    while os.read(file, 1):  # not sys.stdin, whose lock a thread must not hold when the interpreter ends
+        pass
     os._exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # that of several GPUs too
 
 from lesionlab.networks.blocks import Norm, norm_layer
 from lesionlab.networks.layout import in_autocast, join_channels, laid_out_like
@@ -53,7 +54,7 @@ class PatchGAN(nn.Module):
 def part_by_part(layer: nn.Module, x: Tensor, parts: int) -> Tensor:
     """``layer``, its batch norm for each part of the batch ``x`` apart."""
     for step in layer if isinstance(layer, nn.Sequential) else [layer]:
-        x = torch.cat([step(part) for part in x.chunk(parts)]) if isinstance(step, nn.BatchNorm2d) else step(x)
+        x = torch.cat([step(part) for part in x.chunk(parts)]) if isinstance(step, _BatchNorm) else step(x)
     return x
 
 

@@ -23,28 +23,33 @@ def tracking_variables() -> dict[str, str]:
 
 
 def make_tracker(prefix: str) -> MlflowTracker:
-    """A tracker in this process, or in one of several that :func:`tracking_variables` was given to."""
-    if mlflow.active_run() is None and _RUN in os.environ:
-        mlflow.start_run(run_id=os.environ[_RUN])
-    return MlflowTracker(prefix)
+    """A tracker in this process, or in one of several that :func:`tracking_variables` was given to.
+
+    These do not open the run: it would count as finished as soon as the first of them ends.
+    """
+    run = mlflow.active_run()
+    return MlflowTracker(prefix, run.info.run_id if run else os.environ.get(_RUN))
 
 
 class MlflowTracker:
-    """Curves and pictures into the active MLflow run, if there is one.
+    """Curves and pictures into an MLflow run.
 
     Args:
         prefix: put before every name, for example ``cgsamr``.
+        run: the run's id; None: nothing is tracked.
     """
 
-    def __init__(self, prefix: str) -> None:
-        self.prefix = mlflow_name(prefix)
+    def __init__(self, prefix: str, run: str | None) -> None:
+        self.prefix, self.run = mlflow_name(prefix), run
 
     def metrics(self, values: dict[str, float], step: int) -> None:
         """Scalars by name at a step."""
-        if mlflow.active_run():
-            mlflow.log_metrics({f"{self.prefix}/{name}": value for name, value in values.items()}, step=step)
+        if self.run:
+            named = {f"{self.prefix}/{name}": value for name, value in values.items()}
+            mlflow.log_metrics(named, step=step, run_id=self.run)
 
     def images(self, array: np.ndarray, name: str, step: int) -> None:
         """One picture, ``(height, width)`` uint8, at a step."""
-        if mlflow.active_run():
-            mlflow.log_image(array, artifact_file=f"images/{self.prefix}/{name}-{step:06d}.png")
+        if self.run:
+            file = f"images/{self.prefix}/{name}-{step:06d}.png"
+            mlflow.MlflowClient().log_image(self.run, array, artifact_file=file)

@@ -34,6 +34,7 @@ def open_device(options: TrainingOptions) -> Fabric:
         InputError: a device that this machine has not; several devices without torchrun.
     """
     from lightning.fabric import Fabric  # takes seconds to load, and most runs of the project train nothing
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:
         fabric = Fabric(
@@ -47,7 +48,7 @@ def open_device(options: TrainingOptions) -> Fabric:
         return fabric
     except InputError:
         raise
-    except (RuntimeError, ValueError, ImportError) as error:
+    except (RuntimeError, ValueError, ImportError, MisconfigurationException) as error:
         raise InputError(
             "there is no such device on this machine",
             given=f"training device {options.device}",

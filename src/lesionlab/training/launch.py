@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from lesionlab.training.side_by_side import Place
 from lesionlab.training.stop import Interrupted
 
 JOB, START, ENDED = "job.json", "start.pt", "ended.json"
+JOB_FOLDER = "job-"  # how the folders begin that they lie in
 WORKER = "lesionlab.training.worker"
 
 _NAMED = 3  # last parts of a folder's path that name its training among others
@@ -135,7 +137,7 @@ def fit_on_devices(
 def _launch(job: Job, method: Method, where: Place) -> None:
     """Write the job, run the processes to their end, and raise what they raised."""
     (job.folder / RUNS).mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=job.folder / RUNS, prefix="job-") as name:
+    with TemporaryDirectory(dir=job.folder / RUNS, prefix=JOB_FOLDER) as name:
         place = Path(name)
         save_method(method, place / START)
         (place / JOB).write_text(job.model_dump_json(indent=2), encoding="utf-8")
@@ -148,10 +150,15 @@ def _run_processes(place: Path, job: Job, method: str, where: Place) -> None:
     words = [sys.executable, "-m", *torchrun, WORKER, str(place)]
     name = "/".join(job.folder.parts[-_NAMED:]) if where.apart else ""
     status, lines = where.processes.run(words, where.variables(devices), name)
-    if status and where.processes.asked and not (place / ENDED).exists():
-        raise Interrupted(method, "asked to before it began", 0, job.options.constant + job.options.decay, job.folder)
+    if where.processes.asked and _ended_by_signal(status, lines) and not (place / ENDED).exists():
+        raise Interrupted(method, "as a signal asked while it started or ended", None, None, job.folder)
     if status:
         raise _ending(place / ENDED, status, lines)
+
+
+def _ended_by_signal(status: int, lines: Sequence[str]) -> bool:
+    """Whether a process, or torchrun with its own, ended by the signal handed on, and not for another reason."""
+    return status in (-signal.SIGTERM, 128 + signal.SIGTERM) or any("SignalException" in line for line in lines)
 
 
 def tell_ending(place: Path, error: BaseException) -> None:

@@ -34,7 +34,9 @@ class Processes:
         Returns:
             Its exit status and the last lines.
         """
-        process = subprocess.Popen(words, env=dict(environment), stderr=subprocess.PIPE, text=True)
+        # A pipe that nobody writes to: it closes when this process ends, however that comes about.
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(words, env=dict(environment), stdin=pipe, stderr=pipe, text=True)
         with self.handing_on_signals(), self._looking_after(process):
             lines = _pass_on(process, name)
         return process.returncode, lines

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,14 +20,18 @@ from lesionlab.data.mapped_slices import Selection
 from lesionlab.methods.base import Method
 from lesionlab.training.alone import alone_in
 from lesionlab.training.checkpoint import load_method
-from lesionlab.training.launch import Maker, fit_on_devices
+from lesionlab.training.identity import SHOWN, describe, difference
+from lesionlab.training.launch import JOB_FOLDER, Maker, fit_on_devices
 from lesionlab.training.loop import HISTORY, IMAGES, TRAINED, Augment, Validate, fit
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.side_by_side import Place
 from lesionlab.training.tracker import Tracker
 
 SUBJECTS = "subjects.json"  # who was learnt from
+VALIDATED_ON = "validation.json"
 _STARTED = "started.json"  # tells which run an unfinished folder belongs to
+
+_NAMED = 3  # last parts of a folder's path that name its training among others
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +55,11 @@ class TrainingRun:
         found: list[str] = json.loads((self.root / SUBJECTS).read_text(encoding="utf-8"))
         return found
 
+    def validated_on(self) -> list[str]:
+        """Whose slices it was validated on, and its checkpoint perhaps chosen by."""
+        found: list[str] = json.loads((self.root / VALIDATED_ON).read_text(encoding="utf-8"))
+        return found
+
     def history(self) -> pd.DataFrame:
         """Its curves: columns ``step``, ``name``, ``value``."""
         return pd.read_csv(self.root / HISTORY)
@@ -71,6 +81,7 @@ def train_once(
     key: str,
     *,
     subjects: Iterable[str] = (),
+    validated_on: Iterable[str] = (),
     augment: Augment | None = None,
     tracker: Tracker | None = None,
     validate: Validate | None = None,
@@ -85,6 +96,7 @@ def train_once(
         folder: of this run alone. What another run left there is removed.
         key: fingerprint of everything the run is made from.
         subjects: whose slices they are, kept beside the run.
+        validated_on: whose slices the validation looks at, kept beside the run.
         augment: see :func:`lesionlab.training.loop.fit`.
         tracker: receives curves and pictures.
         validate: see :func:`lesionlab.training.loop.fit`.
@@ -96,8 +108,7 @@ def train_once(
     if _is_there(folder, key):
         return TrainingRun(folder)
     with alone_in(folder):
-        _make_room(folder, key)
-        write_json(folder / SUBJECTS, sorted(set(subjects)))
+        _begin(folder, key, _made_from(method, options), subjects, validated_on)
         fit(method, slices, options, folder, augment=augment, tracker=tracker, validate=validate, preview=preview)
         seal(folder, key)
     return TrainingRun(folder)
@@ -111,6 +122,7 @@ def train_once_on_devices(
     key: str,
     *,
     subjects: Iterable[str] = (),
+    validated_on: Iterable[str] = (),
     augment: Maker | None = None,
     tracker: Maker | None = None,
     validate: Maker | None = None,
@@ -126,6 +138,7 @@ def train_once_on_devices(
         folder: of this run alone. What another run left there is removed.
         key: fingerprint of everything the run is made from.
         subjects: whose slices they are, kept beside the run.
+        validated_on: whose slices the validation looks at, kept beside the run.
         augment: makes what changes every batch.
         tracker: makes what receives curves and pictures.
         validate: makes the validation.
@@ -135,8 +148,7 @@ def train_once_on_devices(
     if _is_there(folder, key):
         return TrainingRun(folder)
     with alone_in(folder):
-        _make_room(folder, key)
-        write_json(folder / SUBJECTS, sorted(set(subjects)))
+        _begin(folder, key, _made_from(method, options), subjects, validated_on)
     fit_on_devices(
         method,
         slices,
@@ -153,6 +165,10 @@ def train_once_on_devices(
     return TrainingRun(folder)
 
 
+def _made_from(method: Method, options: TrainingOptions) -> dict[str, Any]:
+    return {**describe(method), "training": options.decisive()}
+
+
 def _is_there(folder: Path, key: str) -> bool:
     if is_current(folder, key):
         _log.info("%s: trained already, nothing changed", folder.name)
@@ -160,13 +176,34 @@ def _is_there(folder: Path, key: str) -> bool:
     return False
 
 
-def _make_room(folder: Path, key: str) -> None:
-    """Keep an unfinished run of this key, remove any other."""
+def _begin(
+    folder: Path, key: str, made_from: Mapping[str, Any], subjects: Iterable[str], validated_on: Iterable[str]
+) -> None:
+    """Make the folder this run's own, and write down who has a part in it."""
+    _make_room(folder, key, made_from)
+    write_json(folder / SUBJECTS, sorted(set(subjects)))
+    write_json(folder / VALIDATED_ON, sorted(set(validated_on)))
+
+
+def _make_room(folder: Path, key: str, made_from: Mapping[str, Any]) -> None:
+    """Keep an unfinished run of this key, remove any other, and say in what it differed."""
     started = folder / _STARTED
-    if not (started.is_file() and json.loads(started.read_text(encoding="utf-8")) == {"key": key}):
-        for old in folder.iterdir():
-            if old.is_dir() and old.name != RUNS:
-                shutil.rmtree(old, ignore_errors=True)
-            elif not old.is_dir():
-                old.unlink()
-        write_json(started, {"key": key})
+    before = json.loads(started.read_text(encoding="utf-8")) if started.is_file() else {}
+    for left in (folder / RUNS).glob(f"{JOB_FOLDER}*"):  # of processes that were killed: nobody else is at work here
+        shutil.rmtree(left, ignore_errors=True)
+    if before.get("key") == key:
+        return
+    if before:
+        _say_other(folder, before.get("made_from", {}), made_from)
+    for old in folder.iterdir():
+        if old.is_dir() and old.name != RUNS:
+            shutil.rmtree(old, ignore_errors=True)
+        elif not old.is_dir():
+            old.unlink()
+    write_json(started, {"key": key, "made_from": made_from})
+
+
+def _say_other(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    differing = [f"{name} ({one} before, {other} now)" for name, one, other in difference(before, now)[:SHOWN]]
+    why = ", ".join(differing) or "its slices or the code"
+    _log.warning("%s: trained anew, for this has changed: %s", "/".join(folder.parts[-_NAMED:]), why)

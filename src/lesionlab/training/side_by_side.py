@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from lesionlab.training.processes import Processes
+from lesionlab.training.stop import Interrupted
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 
@@ -48,7 +49,7 @@ class Place:
 
     def variables(self, devices: int) -> dict[str, str]:
         """The environment of a training on ``devices``: its share of the cores, GPUs of its own where there are."""
-        threads = max(1, (os.cpu_count() or 1) // (devices * self.places))
+        threads = max(1, _cores() // (devices * self.places))
         gpus = {GPUS: ",".join(self._gpus(devices))} if self.apart and torch.cuda.is_available() else {}
         return {"OMP_NUM_THREADS": str(threads), **os.environ, **self.environment, **gpus}
 
@@ -56,6 +57,11 @@ class Place:
         given = os.environ.get(GPUS)
         every = given.split(",") if given else [str(number) for number in range(torch.cuda.device_count())]
         return sorted({every[(self.number * devices + i) % len(every)] for i in range(devices)})
+
+
+def _cores() -> int:
+    """Those that this process may use, which a cluster's scheduler makes fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def side_by_side(
@@ -74,38 +80,60 @@ def side_by_side(
         The results, by name.
 
     Raises:
-        Exception: the first that any of them raised; others are logged.
+        Exception: what the first that failed raised, before any that was asked to stop; others are logged.
+        Interrupted: a signal came between two works.
     """
-    environment, processes = environment or {}, Processes()
+    processes = Processes()
     if places == 1:
-        return {name: work(Place(environment=environment, processes=processes)) for name, work in works.items()}
-    free: SimpleQueue[int] = SimpleQueue()
-    for number in range(places):
-        free.put(number)
+        place = Place(environment=environment or {}, processes=processes)
+        return {name: work(place) for name, work in works.items()}
+    crew = _Crew(places, environment or {}, processes)
+    with processes.handing_on_signals():
+        crew.do(works)
+    return {name: crew.results[name] for name in works}
 
-    def one(work: Callable[[Place], Result]) -> Result:
-        if processes.asked:
-            raise CancelledError
-        number = free.get()
+
+class _Crew:
+    """As many threads as places; each waits for the processes of its training."""
+
+    def __init__(self, places: int, environment: Mapping[str, str], processes: Processes) -> None:
+        self.results: dict[str, Any] = {}
+        self._processes = processes
+        self._errors: list[tuple[str, Exception]] = []  # as they came about
+        self._places: SimpleQueue[Place] = SimpleQueue()
+        for number in range(places):
+            self._places.put(Place(number, places, environment, processes))
+        self._pool = ThreadPoolExecutor(places)
+
+    def do(self, works: Mapping[str, Callable[[Place], Any]]) -> None:
+        """All of them, or those at work when one fails or a signal comes."""
+        with self._pool:
+            for name, work in works.items():
+                self._pool.submit(self._one, name, work)
+            try:
+                self._pool.shutdown(wait=True)
+            except BaseException:  # Ctrl-C; leaving the pool would wait for all that has not begun
+                self._processes.terminate()
+                raise
+        self._raise()
+        if self._processes.asked:
+            raise Interrupted("a trial", "as a signal asked between two trainings", None, None, "what is finished")
+
+    def _one(self, name: str, work: Callable[[Place], Any]) -> None:
+        if self._errors or self._processes.asked:
+            return
+        place = self._places.get()
         try:
-            return work(Place(number, places, environment, processes))
+            self.results[name] = work(place)
+        except Exception as error:
+            self._errors.append((name, error))
         finally:
-            free.put(number)
+            self._places.put(place)
 
-    with processes.handing_on_signals(), ThreadPoolExecutor(places) as pool:
-        running = {name: pool.submit(one, work) for name, work in works.items()}
-        wait(running.values(), return_when=FIRST_EXCEPTION)
-        for waiting in running.values():
-            waiting.cancel()
-    _raise_first(running)
-    return {name: done.result() for name, done in running.items()}
-
-
-def _raise_first(ended: Mapping[str, Future[Result]]) -> None:
-    """Raise the first error; say the others."""
-    told = {name: work.exception() for name, work in ended.items() if not work.cancelled()}
-    errors = {name: error for name, error in told.items() if error and not isinstance(error, CancelledError)}
-    for name, error in list(errors.items())[1:]:
-        _log.error("%s: %s", name, error)
-    for error in errors.values():
-        raise error
+    def _raise(self) -> None:
+        """Raise the first failure, else the first that was asked to stop; log the others."""
+        ordered = sorted(self._errors, key=lambda told: isinstance(told[1], Interrupted))
+        for name, error in ordered[1:]:
+            _log.error("%s: %s", name, error, exc_info=not isinstance(error, Interrupted) and error)
+        if ordered:
+            raise ordered[0][1]

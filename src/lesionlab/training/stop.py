@@ -23,7 +23,7 @@ class Interrupted(RuntimeError):
 
     exit_status = os.EX_TEMPFAIL
 
-    def __init__(self, method: str, why: str, step: int, steps: int, checkpoint: Path | str) -> None:
+    def __init__(self, method: str, why: str, step: int | None, steps: int | None, checkpoint: Path | str) -> None:
         self.why, self.step = why, step
         self.arguments = {
             "method": method,
@@ -32,8 +32,9 @@ class Interrupted(RuntimeError):
             "steps": steps,
             "checkpoint": str(checkpoint),
         }
+        where = f" after step {step} of {steps}," if step is not None else ""
         super().__init__(
-            f"{method}: stopped after step {step} of {steps}, {why}. Nothing is lost: {checkpoint} holds the run, "
+            f"{method}: stopped{where} {why}. Nothing is lost: {checkpoint} holds the run, "
             "and the same command goes on from there"
         )
 

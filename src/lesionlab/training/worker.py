@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from lesionlab.data.parent import end_with_parent
+from lesionlab.data.parent import end_with_stdin
 from lesionlab.errors import InputError
 from lesionlab.training.checkpoint import load_method
 from lesionlab.training.ending import Diverged
@@ -22,7 +22,7 @@ _PATIENCE_S, _POLL_S = 10, 0.05
 def main(place: Path) -> int:
     """Train by the job in this folder; the exit status. The process that leads leaves word of what went wrong."""
     leads = os.environ.get("RANK", "0") == "0"
-    end_with_parent()
+    end_with_stdin()
     logging.basicConfig(level=logging.INFO if leads else logging.WARNING, format="%(message)s")
     job = Job.model_validate_json((place / JOB).read_text(encoding="utf-8"))
     try:

@@ -9,7 +9,10 @@ TABLES = ["synthesis_table", "segmentation_table", "augmentation_table"]
 
 
 def create_pipeline(trial: str, **_: object) -> Pipeline:
-    """Score the test subjects, beside the floors a method must beat, and summarise: nothing before leakage is out."""
+    """Score the test subjects, beside the floors a method must beat, and summarise.
+
+    Nothing is scored before leakage is out: the cleared plan is kept nowhere, so that each run has to clear its own.
+    """
     return pipeline(
         [
             node(

@@ -51,7 +51,19 @@ def make_plan(slices: SliceStore, cohort: pd.DataFrame, parameters: dict[str, An
     chosen = Parameters.model_validate(parameters)
     plan = plan_trial(name, chosen.trials[name], chosen.arms, chosen.recipes(), slices.table, chosen.seed)
     _log.info("%s: %d synthesizers and %d segmenters", name, len(plan.synthesizers), len(plan.segmenters))
+    _say_absent_classes(plan, slices)
     return plan
+
+
+def _say_absent_classes(plan: TrialPlan, slices: SliceStore) -> None:
+    for subjects in dict.fromkeys(case.subjects for case in plan.segmenters):
+        table = slices.table.iloc[slices.select("train", subject=subjects)]
+        if absent := [name for name in slices.classes if not table[f"pixels_{name}"].any()]:
+            _log.warning(
+                "no slice of the %d training subjects has %s: what is trained on them cannot learn it",
+                len(subjects),
+                ", ".join(absent),
+            )
 
 
 def train_synthesizers(
@@ -138,6 +150,7 @@ def _train_segmenter(
     subjects = set().union(*(learnt_from(store, chosen, slices, case.key) for store, chosen in parts))
     training = lengthened(seeded(training, case.seed), case, sum(len(chosen) for _, chosen in parts) / len(places))
     conventional = augmentation.conventional if case.arm.conventional else None
+    judge = validation(slices)
     key = fingerprint_of(
         slices.fingerprint,
         synthetic.fingerprint if synthetic is not None else "",
@@ -156,7 +169,8 @@ def _train_segmenter(
         subjects=subjects,
         augment=Maker(target=_AUGMENT, arguments=conventional.model_dump()) if conventional is not None else None,
         tracker=tracker(f"segmenters/{case.key}"),
-        validate=validation(slices),
+        validate=judge,
+        validated_on=slices.table.iloc[judge.arguments["places"]]["subject"] if judge else (),
         preview=selection(slices, preview_places(slices), prior=False),
         where=where,
     )
