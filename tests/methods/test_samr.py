@@ -120,6 +120,16 @@ def test_without_the_atlas_nothing_sees_it(options, task, batch):
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
+def test_discriminators_see_label_maps_and_images_alone_where_told_so(options, task, batch):
+    plain = make_method("samr", options, task)
+    method = make_method("samr", changed(options, {"discriminator": {"atlas": False}}), task)
+    shown = [each.D.discriminators[0].layers[0][0].in_channels for each in (plain, method)]
+    assert shown == [task.classes + task.atlas_channels + task.channels, task.classes + task.channels]
+    other = batch._replace(atlas=-batch.atlas)
+    assert torch.equal(method.eval().judge(batch), method.judge(other))
+    assert not torch.equal(method.synthesize(batch.labels, batch.atlas), method.synthesize(batch.labels, other.atlas))
+
+
 def test_the_judgement_is_the_mean_logit_of_all_discriminators(options, task, batch):
     method = make_method("samr", options, task).eval()
     found = method.judge(batch)

@@ -8,7 +8,7 @@ import torch
 
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import StudySlices
-from lesionlab.training.validation import segment, validation_dice
+from lesionlab.training.validation import segment, validation_accuracy, validation_dice
 
 
 class Segmenter(torch.nn.Module):
@@ -49,6 +49,32 @@ def test_validation_is_the_dice_of_the_validation_subjects(store):
     # Of the 100 brain pixels of the validation slice 4 are tumor: 2 x 4 / (100 + 4); edema is missed.
     expected = {"validation/dice_edema": 0.0, "validation/dice_tumor": 8 / 104, "validation/dice": 4 / 104}
     assert validate(Segmenter(), 7) == pytest.approx(expected)
+
+
+class Synthesizer(torch.nn.Module):
+    """Paints brain as it is, edema 20 grey levels too bright, tumor 10."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def synthesize(self, labels, atlas):
+        return torch.tensor([-1.0, 0.5, 0.5 + 20 / 127.5, 0.5 + 10 / 127.5])[labels].unsqueeze(1)
+
+
+def test_validation_is_the_pixel_accuracy_of_the_validation_subjects(store):
+    validate = validation_accuracy(store.root, store.select(split="validation").tolist(), store.classes)
+    # At most 16 of 255 grey levels off is right: brain and tumor are, edema is not.
+    expected = {"_brain": 1.0, "_edema": 0.0, "_tumor": 1.0, "": 2 / 3}
+    found = validate(Synthesizer(), 7)
+    assert found == pytest.approx({f"validation/pixel_accuracy{name}": value for name, value in expected.items()})
+
+
+def test_a_class_that_no_validation_slice_has_is_left_out(store):
+    validate = validation_accuracy(store.root, store.select(split="train").tolist(), store.classes)
+    assert set(validate(Synthesizer(), 7)) == {
+        f"validation/pixel_accuracy{name}" for name in ("", "_brain", "_tumor")
+    }  # the training slice has no edema
 
 
 def test_segmenting_takes_some_slices_at_a_time():

@@ -67,6 +67,10 @@ class DiscriminatorOptions(BaseModel):
     label_wise: bool = Field(
         True, description="a pair of scales for each of background, brain, lesion; false: one pair for all (ablation)"
     )
+    atlas: bool = Field(
+        True,
+        description="whether it sees the atlas beside label map and images; SAMR's paper speaks of the latter alone",
+    )
     rate: float | None = Field(None, gt=0, description="learning rate of D alone; null: that of G (the paper)")
     saturating: bool = Field(
         False,
@@ -137,8 +141,8 @@ class SAMR(Method):
     def __init__(self, options: SAMROptions, task: Task) -> None:
         super().__init__()
         self.options, self.task = options, task
-        atlas = task.atlas_channels if options.generator.atlas else 0
-        play, shown = options.discriminator, task.classes + atlas + task.channels
+        play = options.discriminator
+        shown = task.classes + (task.atlas_channels if self._shows_atlas else 0) + task.channels
         self.G = self._generator()
         self.D = LabelWiseDiscriminators(shown, REGIONS if play.label_wise else 1, play.width, play.norm)
         self.U = UNet(task.channels, task.classes, options.unet)
@@ -165,13 +169,10 @@ class SAMR(Method):
 
     def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """SAMR's Eq. 5: first D maximises its part, then G and U minimise theirs on the same synthesized images."""
-        labels, masks = (
-            laid_out_like(one_hot(batch.labels, self.task.classes), batch.images),
-            self._regions(batch.labels),
-        )
+        labels = laid_out_like(one_hot(batch.labels, self.task.classes), batch.images)
+        masks = self._regions(batch.labels)
         made = self.G(labels, batch.atlas)
-        shown = join_channels([labels, batch.atlas], batch.images) if self.options.generator.atlas else labels
-        condition = self.D.views(shown, masks)
+        condition = self.D.views(self._condition(labels, batch.atlas), masks)
         real = join(condition, self.D.views(batch.images, masks))
         fake = join(condition, self.D.views(made.images, masks))
         losses = {"D/adversarial": self._discriminators(real, [view.detach() for view in fake])}
@@ -183,6 +184,14 @@ class SAMR(Method):
         losses["G/total"] = self._total(losses)
         update("G", losses["G/total"])
         return {name: value.detach() for name, value in losses.items()}
+
+    @property
+    def _shows_atlas(self) -> bool:
+        return self.options.generator.atlas and self.options.discriminator.atlas
+
+    def _condition(self, labels: Tensor, atlas: Tensor) -> Tensor:
+        """What discriminators see beside the images, ``(N, channels, H, W)``."""
+        return join_channels([labels, atlas], labels) if self._shows_atlas else labels
 
     def _regions(self, labels: Tensor) -> Tensor:
         """What each pair of discriminators sees, ``(N, regions, H, W)``."""
@@ -237,9 +246,9 @@ class SAMR(Method):
     def judge(self, batch: Batch) -> Tensor:
         """The discriminators' mean logit ``(N,)`` for real images: whether it knows those it was trained on."""
         with at_rest(self):
-            labels, masks = one_hot(batch.labels, self.task.classes), self._regions(batch.labels)
-            shown = torch.cat([labels, batch.atlas], dim=1) if self.options.generator.atlas else labels
-            views = join(self.D.views(shown, masks), self.D.views(batch.images, masks))
+            masks = self._regions(batch.labels)
+            condition = self._condition(one_hot(batch.labels, self.task.classes), batch.atlas)
+            views = join(self.D.views(condition, masks), self.D.views(batch.images, masks))
             logits = [layers[-1].float().mean(dim=(1, 2, 3)) for layers in self.D(views)]
         return torch.stack(logits).mean(dim=0)
 

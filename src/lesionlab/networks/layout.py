@@ -14,7 +14,7 @@ def is_channels_last(x: Tensor) -> bool:
 
 
 def laid_out_like(x: Tensor, other: Tensor) -> Tensor:
-    """``x`` in the memory format of ``other``."""
+    """``x``, channels-last where ``other`` is."""
     return x.contiguous(memory_format=torch.channels_last) if is_channels_last(other) else x
 
 

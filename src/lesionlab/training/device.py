@@ -91,6 +91,13 @@ def say_norms(method: nn.Module, device: torch.device, sync: bool) -> None:
         )
 
 
+def compile_networks(method: nn.Module) -> None:
+    """torch.compile each network of a method; what cannot be compiled here runs as it is, and torch's log says so."""
+    torch._dynamo.config.suppress_errors = True
+    for network in method.children():
+        network.compile()
+
+
 def on_device(slices: SliceSource, device: torch.device) -> SliceSource:
     """The slices on the device where they fit beside the networks, else where they are."""
     if not isinstance(slices, Slices):

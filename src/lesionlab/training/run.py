@@ -13,7 +13,7 @@ from lesionlab.data.batches import Batch, SliceSource
 from lesionlab.methods.base import Method, at_rest
 from lesionlab.training import checkpoint
 from lesionlab.training.best import Best
-from lesionlab.training.device import on_device, open_device, say_norms
+from lesionlab.training.device import compile_networks, on_device, open_device, say_norms
 from lesionlab.training.ending import Diverged, earliest, not_finite, say_broken
 from lesionlab.training.history import History, Meter, Stopwatch
 from lesionlab.training.identity import identify, require_same_run
@@ -95,8 +95,7 @@ class Run:
         if self.options.channels_last:
             self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.options.compile:
-            for network in self.method.children():
-                network.compile()
+            compile_networks(self.method)
         made = self.method.optimizers().items()
         return {name: self.fabric.setup_optimizers(optimizer) for name, optimizer in made}  # type: ignore[misc]
 

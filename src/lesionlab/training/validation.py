@@ -1,8 +1,8 @@
-"""What segmenters find, and how well on validation slices while they train."""
+"""What methods find and make of validation slices while they train: what a checkpoint may be chosen by."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,12 @@ import torch
 from lesionlab.data.mapped_slices import Selection
 from lesionlab.methods.base import Method
 from lesionlab.metrics.segmentation import FIRST_LESION, dice
+from lesionlab.metrics.synthesis import pixel_accuracy
 from lesionlab.training.loop import Validate
 
 MEAN_DICE = "validation/dice"
+MEAN_ACCURACY = "validation/pixel_accuracy"
+BRAIN = "brain"  # without lesion
 
 
 def validation_dice(store: Path | str, places: Sequence[int], classes: Sequence[str]) -> Validate:
@@ -35,6 +38,44 @@ def validation_dice(store: Path | str, places: Sequence[int], classes: Sequence[
         return {**found, MEAN_DICE: float(np.mean(list(found.values())))}
 
     return validate
+
+
+def validation_accuracy(store: Path | str, places: Sequence[int], classes: Sequence[str]) -> Validate:
+    """Pixel accuracy of synthesized validation slices: brain without lesion, each lesion class, and the mean of these.
+
+    Each is the mean over the sequences; a class that no slice has is left out.
+
+    Args:
+        store: folder of a slice store, with an atlas.
+        places: of the slices in it; never of test subjects, for checkpoints may be chosen by them.
+        classes: lesion classes in the order of their codes.
+    """
+    batch = Selection(store=Path(store), places=tuple(places)).in_memory()
+    real, labels = batch.images.numpy(), batch.labels.numpy()
+    codes = dict(enumerate([BRAIN, *classes], start=FIRST_LESION - 1))
+    masks = {name: mask for code, name in codes.items() if (mask := labels == code).any()}
+
+    def validate(method: Method, step: int) -> dict[str, float]:
+        made = synthesize(method, batch.labels, batch.atlas).numpy()
+        found = {
+            f"{MEAN_ACCURACY}_{name}": float(np.mean([pixel_accuracy(*pair, mask) for pair in _channels(made, real)]))
+            for name, mask in masks.items()
+        }
+        return {**found, MEAN_ACCURACY: float(np.mean(list(found.values())))}
+
+    return validate
+
+
+def _channels(made: np.ndarray, real: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    return zip(made.swapaxes(0, 1), real.swapaxes(0, 1), strict=True)
+
+
+def synthesize(method: Method, labels: torch.Tensor, atlas: torch.Tensor, size: int = 32) -> torch.Tensor:
+    """Images ``(N, C, H, W)`` for label maps ``(N, H, W)`` and their atlas, some slices at a time, on the CPU."""
+    device = next(method.parameters()).device
+    pairs = zip(labels.split(size), atlas.split(size), strict=True)
+    parts = [method.synthesize(maps.long().to(device), prior.to(device)).cpu() for maps, prior in pairs]  # type: ignore[operator]
+    return torch.cat(parts)
 
 
 def segment(method: Method, images: torch.Tensor, size: int = 32) -> torch.Tensor:

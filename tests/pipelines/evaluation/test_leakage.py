@@ -25,7 +25,7 @@ from lesionlab.pipelines.evaluation.leakage import check_leakage
 from lesionlab.pipelines.preprocess.jobs import LANDMARKS, STANDARD, TEMPLATE
 from lesionlab.pipelines.training import nodes
 from lesionlab.training.options import TrainingOptions
-from lesionlab.training.runs import TrainingRun
+from lesionlab.training.runs import VALIDATED_ON, TrainingRun
 
 STUDIES = {"a": "a", "b": "b", "c": "c", "d_1": "d", "d_2": "d"}
 SPLITS = {"a": "train", "b": "train", "c": "validation", "d": "test"}
@@ -98,14 +98,16 @@ def synthetic(root: Path) -> Path:
 
 def test_where_nobody_is_planted_everybody_is_told(check):
     table = check().set_index("place")
-    small = table[table.index.str.contains("1-subjects")]["names"]
     # Landmarks and atlas, synthesizers, their slices, segmenters; and what segmenters are chosen by.
-    assert len(table) == 2 + 2 + 2 + 4 + 1
+    assert len(table) == 2 + 2 + 2 + 4 + (2 + 4)
     assert set(table["test"]) == {0}
     chosen = table[table["purpose"] == "chooses"]
-    assert chosen["names"].to_dict() == {"checkpoints of the segmenters": "c"}
+    # Of one subject and of both: a synthesizer, segmenters on real and on real+50%.
+    assert len(chosen) == 2 + 4 and set(chosen["names"]) == {"c"}
+    assert all(place.startswith("checkpoint of s") for place in chosen.index)
     learnt = table[table["purpose"] == "learns"]["names"]
-    assert set(learnt.drop(small.index)) == {"a b"} and set(small) in ({"a"}, {"b"})
+    small = learnt.index.str.contains("1-subjects")
+    assert set(learnt[~small]) == {"a b"} and set(learnt[small]) in ({"a"}, {"b"})
 
 
 # --- plants -----------------------------------------------------------------------------------------------------------
@@ -147,6 +149,19 @@ def rewrite(store: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None
     seal(store, fingerprint)
 
 
+def in_validation(place: str, who: str):
+    def plant(root: Path) -> None:
+        file = segmenters(root) / place / VALIDATED_ON
+        file.write_text(json.dumps(also(json.loads(file.read_text()), who)))
+
+    return plant
+
+
+def test_nothing_is_chosen_by_a_training_subject(check):
+    with pytest.raises(InputError, match=r"leakage: checkpoint of segmenter real/.*Given: a \(train\)\."):
+        check(in_validation(f"real/none/{SET}", "a"))
+
+
 def in_synthetic(column: str, value: Any):
     """``value``: of the last slice, or a function of what is there."""
 
@@ -178,6 +193,7 @@ def role(name: str, who: str):
         (in_synthetic("donor", "d_2"), f"synthetic slices {ALL}"),
         (in_training(segmenters, f"real/none/{SET}", "d"), f"segmenter real/none/{SET}"),
         (in_training(segmenters, f"real+50%/{ALL}", "d"), rf"segmenter real\+50%/{ALL}"),
+        (in_validation(f"real/none/{SET}", "d"), f"checkpoint of segmenter real/none/{SET}"),
     ],
 )
 def test_a_test_subject_is_found_at_each_place(check, plant, place):

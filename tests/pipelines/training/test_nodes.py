@@ -393,9 +393,12 @@ def test_without_a_validation_subject_there_is_no_validation(new_slices):
     def none(studies):
         studies["c"].table["split"] = "train"
 
-    assert nodes.validation(new_slices(change=none)) is None
-    with_some = nodes.validation(new_slices("some"))
+    slices, by = new_slices(change=none), "module:function"
+    assert nodes.validation(slices, by) is None and nodes.judged_on(None, slices) == set()
+    slices = new_slices("some")
+    with_some = nodes.validation(slices, by)
     assert with_some is not None and with_some.arguments["places"] == [6, 7, 8]  # subject c, after a and b
+    assert nodes.judged_on(with_some, slices) == {"c"}
 
 
 def test_pictures_are_of_validation_slices_with_lesions(new_slices):

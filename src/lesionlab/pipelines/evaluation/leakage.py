@@ -40,7 +40,8 @@ def check_leakage(
     learnt |= {f"synthesizer {key}": run.subjects() for key, run in synthesizers.items()}
     learnt |= {f"synthetic slices {key}": leakage.subjects_of(store.table, people) for key, store in synthetic.items()}
     learnt |= {f"segmenter {key}": run.subjects() for key, run in segmenters.items()}
-    chose = {f"checkpoint of segmenter {key}": run.validated_on() for key, run in segmenters.items()}
+    chose = {f"checkpoint of synthesizer {key}": run.validated_on() for key, run in synthesizers.items()}
+    chose |= {f"checkpoint of segmenter {key}": run.validated_on() for key, run in segmenters.items()}
     table = leakage.audit(learnt, chose, splits)
     for place, planned in _planned(plan):
         leakage.require_within(learnt[place], planned, place)

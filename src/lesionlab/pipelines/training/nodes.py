@@ -28,13 +28,14 @@ from lesionlab.training.loop import fit
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.runs import TrainingRun, train_once_on_devices
 from lesionlab.training.side_by_side import Place, side_by_side
-from lesionlab.training.validation import validation_dice
+from lesionlab.training.validation import validation_accuracy, validation_dice
 from lesionlab.trials import leakage
 from lesionlab.trials.plan import SegmenterCase, SynthesizerCase, TrialPlan, plan_trial
 
 _PREVIEWED = 4  # validation slices shown while training
 _AUGMENT = f"{augment.__module__}:{augmenter.__name__}"
-_VALIDATE = f"{validation_dice.__module__}:{validation_dice.__name__}"
+_VALIDATE_SEGMENTER = f"{validation_dice.__module__}:{validation_dice.__name__}"
+_VALIDATE_SYNTHESIZER = f"{validation_accuracy.__module__}:{validation_accuracy.__name__}"
 _TRACK = f"{make_tracker.__module__}:{make_tracker.__name__}"
 
 _log = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ def _train_synthesizer(case: SynthesizerCase, slices: SliceStore, folders: Folde
     _require_lesions(case, slices)
     training = seeded(case.recipe.training, case.seed)
     method = make_method(case.recipe.method, case.recipe.options, task_of(slices), case.seed)
-    code = code_of(entry(case.recipe.method).method, fit)
+    judge = validation(slices, _VALIDATE_SYNTHESIZER)
+    code = code_of(entry(case.recipe.method).method, fit, validation_accuracy)
     key = fingerprint_of(slices.fingerprint, case.subjects, case.recipe.options, training.decisive(), case.seed, code)
     return train_once_on_devices(
         method,
@@ -88,6 +90,8 @@ def _train_synthesizer(case: SynthesizerCase, slices: SliceStore, folders: Folde
         folders.model("synthesizers") / case.key,
         key,
         subjects=learnt_from(slices, places, slices, case.key),
+        validate=judge,
+        validated_on=judged_on(judge, slices),
         tracker=tracker(f"synthesizers/{case.key}"),
         preview=selection(slices, preview_places(slices)),
         where=where,
@@ -150,7 +154,7 @@ def _train_segmenter(
     subjects = set().union(*(learnt_from(store, chosen, slices, case.key) for store, chosen in parts))
     training = lengthened(seeded(training, case.seed), case, sum(len(chosen) for _, chosen in parts) / len(places))
     conventional = augmentation.conventional if case.arm.conventional else None
-    judge = validation(slices)
+    judge = validation(slices, _VALIDATE_SEGMENTER)
     key = fingerprint_of(
         slices.fingerprint,
         synthetic.fingerprint if synthetic is not None else "",
@@ -170,7 +174,7 @@ def _train_segmenter(
         augment=Maker(target=_AUGMENT, arguments=conventional.model_dump()) if conventional is not None else None,
         tracker=tracker(f"segmenters/{case.key}"),
         validate=judge,
-        validated_on=slices.table.iloc[judge.arguments["places"]]["subject"] if judge else (),
+        validated_on=judged_on(judge, slices),
         preview=selection(slices, preview_places(slices), prior=False),
         where=where,
     )
@@ -211,11 +215,16 @@ def tracker(prefix: str) -> Maker:
     return Maker(target=_TRACK, arguments={"prefix": prefix})
 
 
-def validation(slices: SliceStore) -> Maker | None:
-    """Dice on the validation slices, for a training that computes it itself; None where there is no such slice."""
+def validation(slices: SliceStore, by: str) -> Maker | None:
+    """A measure on the validation slices, for a training that takes it itself; None where there is no such slice."""
     places = slices.select(split="validation").tolist()
     about = {"store": str(slices.root.resolve()), "places": places, "classes": slices.classes}
-    return Maker(target=_VALIDATE, arguments=about) if places else None
+    return Maker(target=by, arguments=about) if places else None
+
+
+def judged_on(judge: Maker | None, slices: SliceStore) -> set[str]:
+    """Whose slices a validation looks at."""
+    return set(slices.table.iloc[judge.arguments["places"]]["subject"].astype(str)) if judge else set()
 
 
 def preview_places(slices: SliceStore) -> np.ndarray:
