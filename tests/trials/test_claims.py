@@ -104,6 +104,49 @@ def test_a_synthetic_gain_has_to_go_beyond_conventional_augmentation():
     assert found["verdict"].tolist() == [FAILS] and "beyond conventional" in found["claim"].item()
 
 
+def test_slices_of_a_synthesizer_are_held_against_conventional_augmentation():
+    rows = []
+    for number, subject in enumerate(SUBJECTS):
+        base = 0.5 + 0.01 * number
+        rows.append(score(base, subject, protocol="real"))
+        rows.append(score(base + 0.2, subject, protocol="conventional"))
+        rows.append(score(base + 0.1, subject, protocol="real+50%", synthesizer="cgsamr"))
+    claims = claims_of({"cgsamr": "CG-SAMR"}, {}, ["real", "real+50%", "conventional"], CLASSES)
+    found = hold_against(claims, pd.DataFrame(rows), resamples=200).set_index("claim")
+    over = found.loc[
+        "CG-SAMR's slices raise Dice more than conventional augmentation does (real+50% over conventional)"
+    ]
+    # Better than real slices alone by 0.1 in everybody, worse than conventional augmentation by as much.
+    assert (over["verdict"], over["reference"]) == (FAILS, "conventional")
+    assert over["difference"] == pytest.approx(-0.1)
+    assert found.loc["CG-SAMR's slices raise Dice (real+50% over real)", "verdict"] == HOLDS
+
+
+def test_claims_of_one_family_are_corrected_together():
+    """Six subjects of whom all gain: 2 of 2^6 sign patterns are as extreme, p = 0.03125; Holm doubles it for two."""
+    rows = []
+    for number, subject in enumerate(SUBJECTS[:6]):
+        rows.append(score(0.5 + 0.01 * number, subject))
+        for synthesizer in ("samr", "cgsamr"):
+            better = {"protocol": "real+50%", "synthesizer": synthesizer}
+            rows.append(score(0.6 + 0.02 * number, subject, **better))
+    scores, arms = pd.DataFrame(rows), ["real", "real+50%"]
+    alone = hold_against(claims_of({"samr": "SAMR"}, {}, arms, CLASSES), scores, resamples=200)
+    assert alone["p_value"].tolist() == [0.03125] and alone["verdict"].tolist() == [HOLDS]
+    both = claims_of({"samr": "SAMR", "cgsamr": "CG-SAMR"}, {}, arms, CLASSES)
+    found = hold_against(both, scores, resamples=200)
+    assert found["p_raw"].tolist() == [0.03125, 0.03125] and found["p_value"].tolist() == [0.0625, 0.0625]
+    assert found["verdict"].tolist() == [OPEN, OPEN]
+    # Of another class, metric or size of the training set each is a family of its own.
+    for other in ({"class": "tumor"}, {"training_subjects": 8}):
+        apart = scores.assign(
+            **{key: scores[key].where(scores["synthesizer"] != "cgsamr", value) for key, value in other.items()}
+        )
+        more = scores[scores["protocol"] == "real"].assign(**other)
+        found = hold_against(both, pd.concat([apart, more]), resamples=200)
+        assert found["p_value"].tolist() == [0.03125, 0.03125] and found["verdict"].tolist() == [HOLDS, HOLDS]
+
+
 def test_the_summary_counts_verdicts(scores):
     claims = claims_of({"cgsamr": "CG-SAMR"}, {}, ["real", "real+50%"], CLASSES)
     table = summary(hold_against(claims, scores, resamples=200))

@@ -7,18 +7,22 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lesionlab.metrics.statistics import RESAMPLES, differences
+from lesionlab.metrics.statistics import RESAMPLES, corrected, differences
 
 ALPHA = 0.05
 HOLDS, FAILS, OPEN = "holds here", "does not hold here", "cannot be told"
 CLAIM_COLUMNS = [
     "claim",
+    "synthesizer",
+    "reference",
+    "metric",
     "where",
     "training_subjects",
     "published",
     "difference",
     "ci_low",
     "ci_high",
+    "p_raw",
     "p_value",
     "n",
     "verdict",
@@ -30,6 +34,7 @@ class Claim(NamedTuple):
 
     Attributes:
         words: the claim.
+        synthesizer: whose claim it is.
         lines: what the lines that it is about have in common, column to value.
         reference: what a line is compared with, see :func:`lesionlab.metrics.statistics.differences`.
         metric: of the comparison.
@@ -38,6 +43,7 @@ class Claim(NamedTuple):
     """
 
     words: str
+    synthesizer: str
     lines: Mapping[str, object]
     reference: Mapping[str, object]
     metric: str
@@ -65,15 +71,20 @@ def _of_augmentation(titles: Mapping[str, str], arms: Sequence[str], classes: Se
         for arm in ("real+25%", "real+50%"):
             if arm in arms:
                 words = f"{title}'s slices raise Dice ({arm} over {baseline})"
-                yield Claim(words, {"synthesizer": name, "protocol": arm}, {"protocol": baseline}, "dice", classes)
+                lines = {"synthesizer": name, "protocol": arm}
+                yield Claim(words, name, lines, {"protocol": baseline}, "dice", classes)
         if {"real+25%", "real+50%"} <= set(arms):
             words = f"more of {title}'s slices raise it further (real+50% over real+25%)"
             lines = {"synthesizer": name, "protocol": "real+50%"}
-            yield Claim(words, lines, {"protocol": "real+25%"}, "dice", classes)
+            yield Claim(words, name, lines, {"protocol": "real+25%"}, "dice", classes)
+        if {conventional, "real+50%"} <= set(arms):
+            words = f"{title}'s slices raise Dice more than conventional augmentation does (real+50% over conventional)"
+            lines = {"synthesizer": name, "protocol": "real+50%"}
+            yield Claim(words, name, lines, {"protocol": conventional}, "dice", classes)
         if {conventional, "conventional+50%"} <= set(arms):
             words = f"{title}'s slices raise Dice beyond conventional augmentation"
             lines = {"synthesizer": name, "protocol": "conventional+50%"}
-            yield Claim(words, lines, {"protocol": conventional}, "dice", classes)
+            yield Claim(words, name, lines, {"protocol": conventional}, "dice", classes)
 
 
 def _of_methods(
@@ -82,11 +93,12 @@ def _of_methods(
     for name, better in betters.items():
         words = f"{titles[name]} synthesizes less well than {titles[better]} (pixel accuracy)"
         reference = {"method": better}
-        yield Claim(words, {"method": name, "protocol": "paired"}, reference, "pixel_accuracy", classes, -1)
+        lines = {"method": name, "protocol": "paired"}
+        yield Claim(words, name, lines, reference, "pixel_accuracy", classes, -1)
         if "real+50%" in arms:
             words = f"{titles[name]}'s slices raise Dice less than {titles[better]}'s (real+50%)"
             lines, reference = {"synthesizer": name, "protocol": "real+50%"}, {"synthesizer": better}
-            yield Claim(words, lines, reference, "dice", classes, -1)
+            yield Claim(words, name, lines, reference, "dice", classes, -1)
 
 
 def hold_against(
@@ -107,19 +119,24 @@ def hold_against(
         resamples: of the bootstrap.
 
     Returns:
-        Columns ``CLAIM_COLUMNS``: ``where`` is class and, where there are several, sequence; ``published`` the paper's
-        difference; ``difference`` ours, over subjects. ``verdict``: the claim holds (fails) where the interval lies on
-        its side of 0 (on the other) and p, corrected for all lines of the family, is below 0.05; else it cannot be
-        told.
+        Columns ``CLAIM_COLUMNS``: ``reference`` is what the lines are compared with, ``where`` class and, where there
+        are several, sequence; ``published`` the paper's difference; ``difference`` ours, over subjects. ``p_raw`` is
+        Wilcoxon's test, ``p_value`` its p corrected by Holm over the comparisons of all claims that share cohort,
+        training subjects, metric and class. ``verdict``: the claim holds (fails) where the interval lies on its side
+        of 0 (on the other) and the corrected p is below 0.05; else it cannot be told.
     """
-    parts = [_tested(claim, scores, published, seed, resamples) for claim in claims]
+    parts = [_compared(claim, scores, published, seed, resamples) for claim in claims]
     found = [part for part in parts if len(part)]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=CLAIM_COLUMNS)
+    if not found:
+        return pd.DataFrame(columns=CLAIM_COLUMNS)
+    table = corrected(pd.concat(found, ignore_index=True))
+    return table.assign(verdict=[verdict(row, row["sign"]) for row in table.to_dict("records")])[CLAIM_COLUMNS]
 
 
-def _tested(
+def _compared(
     claim: Claim, scores: pd.DataFrame, published: pd.DataFrame | None, seed: int, resamples: int
 ) -> pd.DataFrame:
+    """A claim's comparisons, p as yet uncorrected."""
     wanted = scores[(scores["metric"] == claim.metric) & scores["class"].isin(claim.classes)]
     mine = _having(wanted, claim.lines)
     theirs = _having(wanted, claim.reference)
@@ -128,14 +145,15 @@ def _tested(
     both = pd.concat([mine, theirs]).drop_duplicates()
     table = _having(differences(both, claim.reference, seed=seed, resamples=resamples), claim.lines)
     several = table["sequence"].nunique() > 1
-    where = table["class"] + (", " + table["sequence"] if several else "")
-    published_change = [_published(row, claim, published) for row in table.to_dict("records")]
     return table.assign(
         claim=claim.words,
-        where=where,
-        published=published_change,
-        verdict=[verdict(row, claim.sign) for row in table.to_dict("records")],
-    )[CLAIM_COLUMNS]
+        where=table["class"] + (", " + table["sequence"] if several else ""),
+        published=[_published(row, claim, published) for row in table.to_dict("records")],
+        synthesizer=claim.synthesizer,
+        reference=", ".join(map(str, claim.reference.values())),
+        p_value=table["p_raw"],
+        sign=claim.sign,
+    )
 
 
 def verdict(row: Mapping[Hashable, Any], sign: int) -> str:
