@@ -183,6 +183,31 @@ def test_a_size_of_the_training_set_has_lines_and_comparisons_of_its_own(content
     assert told == [("4", "+0.100"), ("18", "+0.200")]
 
 
+def claim(number: int, **given) -> dict:
+    row = {"claim": f"claim {number}", "metric": "dice", "where": "tumor", "training_subjects": 18, "difference": 0.1}
+    row |= {"ci_low": 0.05, "ci_high": 0.15, "p_value": 0.01, "n": 12, "verdict": "holds here", "published": 0.2}
+    return row | given
+
+
+def test_claims_are_told_in_sentences_and_many_of_them_folded_away(content, page):
+    from dataclasses import replace
+
+    few = render_report(replace(content, claims=pd.DataFrame([claim(1)])))
+    assert "<b>claim 1</b>: holds here for tumor (+0.100" in few
+    counts = pd.DataFrame({"claim": ["claim 1"], "holds here": [1]})
+    many = pd.DataFrame([claim(number) for number in range(9)])
+    html = render_report(replace(content, claims=many, claim_counts=counts))
+    assert page(html).tags.count("details") == page(few).tags.count("details") + 1
+    assert "<b>claim 8</b>: holds here" in html and "holds here" in page(html).cells
+
+
+def test_parts_taken_away_have_a_table(content, page):
+    from dataclasses import replace
+
+    html = render_report(replace(content, ablations=pd.DataFrame([claim(1, part="w/o atlas", difference=-0.1)])))
+    assert {"w/o atlas", "−0.100", "+0.200"} <= set(page(html).cells)
+
+
 def test_floors_stand_beside_ours(content):
     assert [(row["name"], row["metric"], row["floor"], row["ours"]) for row in floor_rows(content)] == [
         ("atlas", "pixel accuracy", "0.300", "0.700"),

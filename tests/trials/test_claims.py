@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionlab.trials.claims import FAILS, HOLDS, OPEN, claims_of, hold_against, summary, verdict
+from lesionlab.trials.claims import FAILS, HOLDS, OPEN, claims_of, hold_against, parts_taken_away, summary, verdict
 
 CLASSES = ["edema", "cavity", "tumor"]
 SUBJECTS = [f"s{number}" for number in range(10)]
@@ -66,6 +66,9 @@ def test_a_part_taken_away_is_claimed_to_do_worse(scores):
     found = hold_against(claims, pd.concat([scores, pd.DataFrame(rows)]), resamples=200)
     own = found[found["claim"].str.startswith("w/o atlas synthesizes less well")]
     assert own["verdict"].tolist() == [HOLDS] and own["difference"].item() == pytest.approx(-0.3)
+    # Of the variant's comparisons those with its method, of which this trial has scores for one.
+    parts = parts_taken_away(found, {"without_atlas": "w/o atlas"}, {"without_atlas": "cgsamr"})
+    assert parts["part"].tolist() == ["w/o atlas"] and parts["claim"].tolist() == own["claim"].tolist()
 
 
 def test_more_slices_are_compared_with_fewer_of_the_same_synthesizer():

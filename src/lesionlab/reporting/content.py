@@ -82,7 +82,9 @@ class ReportContent:
         differences: as ``differences.differences`` makes them, each protocol against the baseline, and
             ``training_subjects``.
         leakage: a row per thing that learnt: what it is, and of how many subjects, none of them a test subject.
-        claims: a row per claim of the papers: in how many comparisons it holds, fails, cannot be told.
+        claims: a row per comparison that a claim of the papers makes, with its verdict.
+        claim_counts: a row per claim and size: in how many comparisons it holds, fails, cannot be told.
+        ablations: those of ``claims`` that set a variant against its method, and ``part``, the variant's title.
         sample_quality, copies, membership: measures of the sets of synthetic slices.
         copy_pictures: how near synthetic slices lie to training slices.
         cohort_pictures, result_pictures, synthesis_pictures, training_pictures, moments: pictures by section.
@@ -114,6 +116,8 @@ class ReportContent:
     differences: pd.DataFrame | None = None
     leakage: pd.DataFrame | None = None
     claims: pd.DataFrame | None = None
+    claim_counts: pd.DataFrame | None = None
+    ablations: pd.DataFrame | None = None
     sample_quality: pd.DataFrame | None = None
     copies: pd.DataFrame | None = None
     membership: pd.DataFrame | None = None

@@ -181,6 +181,20 @@ def summary(tested: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def parts_taken_away(tested: pd.DataFrame, variants: Mapping[str, str], betters: Mapping[str, str]) -> pd.DataFrame:
+    """The comparisons of a variant with the method that it lacks a part of, and ``part``, the variant's title.
+
+    Args:
+        tested: as :func:`hold_against` gives it.
+        variants: names to titles, of the synthesizers that are variants.
+        betters: as for :func:`claims_of`.
+    """
+    rows = tested[
+        tested["synthesizer"].isin(list(variants)) & (tested["reference"] == tested["synthesizer"].map(betters))
+    ]
+    return rows.assign(part=rows["synthesizer"].map(variants))
+
+
 def _having(rows: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
     for column, value in values.items():
         rows = rows[rows[column] == value]

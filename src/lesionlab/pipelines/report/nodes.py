@@ -19,6 +19,7 @@ from lesionlab.reporting.content import Picture, ReportContent
 from lesionlab.reporting.qc_page import QCSummary
 from lesionlab.reporting.report import render_report
 from lesionlab.training.runs import TrainingRun
+from lesionlab.trials.claims import parts_taken_away
 from lesionlab.trials.claims import summary as claim_summary
 from lesionlab.trials.plan import TrialPlan
 
@@ -70,7 +71,9 @@ def make_report(
         split=words.split_table(facts),
         differences=change,
         leakage=leakage.drop(columns="names"),
-        claims=claim_summary(claims) if len(claims) else None,
+        claims=claims,
+        claim_counts=claim_summary(claims),
+        ablations=parts_taken_away(claims, plan.variants(), plan.betters()),
         sample_quality=sample_quality,
         copies=copies,
         membership=membership,
