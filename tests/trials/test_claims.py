@@ -46,8 +46,11 @@ def test_published_differences_stand_beside(scores):
     cell = {"method": "unet", "sequence": "all", "class": "edema", "metric": "dice"}
     published = pd.DataFrame(
         [
-            {**cell, "protocol": "real", "synthesizer": "none", "published": 0.647},
-            {**cell, "protocol": "real+50%", "synthesizer": "cgsamr", "published": 0.807},
+            # Another paper's figure for one of the lines comes first, and has no partner.
+            {**cell, "protocol": "real", "synthesizer": "none", "published": 0.646, "source": "SAMR 2020, Table 2"},
+            {**cell, "protocol": "real", "synthesizer": "none", "published": 0.647, "source": "CG-SAMR 2020, Table II"},
+            {**cell, "protocol": "real+50%", "synthesizer": "cgsamr", "published": 0.807}
+            | {"source": "CG-SAMR 2020, Table V"},
         ]
     )
     claims = claims_of({"cgsamr": "CG-SAMR"}, {}, ["real", "real+50%"], CLASSES)

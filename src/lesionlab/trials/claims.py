@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from lesionlab.metrics.statistics import RESAMPLES, corrected, differences
+from lesionlab.trials.published import paper_of
 
 ALPHA = 0.05
 HOLDS, FAILS, OPEN = "holds here", "does not hold here", "cannot be told"
@@ -114,7 +115,8 @@ def hold_against(
     Args:
         claims: what is claimed.
         scores: long form, of synthesis and segmentation together.
-        published: the papers' figures: some of a line's columns, and ``published``.
+        published: the papers' figures: ``method, protocol, synthesizer, sequence, class, metric, source, published``;
+            of two papers' figures for one line the first counts, if its paper has the other line too.
         seed: of the bootstrap.
         resamples: of the bootstrap.
 
@@ -202,12 +204,18 @@ def _having(rows: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
 
 
 def _published(row: Mapping[Hashable, Any], claim: Claim, published: pd.DataFrame | None) -> float:
-    """The paper's difference between the two lines; NaN where it does not give both."""
-    if published is None:
+    """The difference between the two lines in the first paper that gives both; NaN where none does."""
+    if published is None or published.empty:
         return float("nan")
     keys = {key: row[key] for key in ("method", "protocol", "synthesizer", "sequence", "class", "metric")}
-    both = [_having(published, one)["published"] for one in (keys, {**keys, **_as_published(claim.reference)})]
-    return float(both[0].iloc[0] - both[1].iloc[0]) if all(len(one) == 1 for one in both) else float("nan")
+    ours, theirs = (_by_paper(published, one) for one in (keys, {**keys, **_as_published(claim.reference)}))
+    return next((value - theirs[paper] for paper, value in ours.items() if paper in theirs), float("nan"))
+
+
+def _by_paper(published: pd.DataFrame, keys: Mapping[str, object]) -> dict[str, float]:
+    """Paper to its figure for a line, in the order of the figures."""
+    rows = _having(published, keys)
+    return dict(zip(rows["source"].map(paper_of), rows["published"].astype(float), strict=True))
 
 
 def _as_published(reference: Mapping[str, object]) -> dict[str, object]:

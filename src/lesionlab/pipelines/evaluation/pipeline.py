@@ -8,7 +8,7 @@ from lesionlab.pipelines.evaluation.leakage import check_leakage
 TABLES = ["synthesis_table", "segmentation_table", "augmentation_table"]
 
 
-def create_pipeline(trial: str, **_: object) -> Pipeline:
+def create_pipeline(**_: object) -> Pipeline:
     """Score the test subjects, beside the floors a method must beat, and summarise: nothing before leakage is out."""
     return pipeline(
         [
@@ -68,7 +68,7 @@ def create_pipeline(trial: str, **_: object) -> Pipeline:
                 [
                     "synthesis_scores",
                     "segmentation_scores",
-                    f"params:trials.{trial}",
+                    "cleared_plan",
                     "params:published",
                     "params:statistics",
                     "params:seed",
