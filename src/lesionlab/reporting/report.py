@@ -48,6 +48,7 @@ def render_report(content: ReportContent) -> str:
             claim_counts=_figures(content.claim_counts),
             parts=_words(claim_words.parts_table(content.ablations), ("difference", "95 % interval", "p", "n")),
             sample_quality=_figures(content.sample_quality),
+            diversity=_figures(content.diversity),
             copies=_figures(content.copies),
             membership=_figures(content.membership),
             leakage=None if content.leakage is None else pages.cells(content.leakage, ("subjects", "test")),

@@ -36,6 +36,12 @@ def create_pipeline(**_: object) -> Pipeline:
                 "sample_quality",
                 name="measure_samples",
             ),
+            node(
+                samples.measure_diversity,
+                ["cleared_plan", "slices", "synthetic", "segmenters"],
+                "diversity",
+                name="measure_diversity",
+            ),
             node(samples.look_for_copies, ["cleared_plan", "slices", "synthetic"], "copies", name="look_for_copies"),
             node(
                 samples.infer_membership,

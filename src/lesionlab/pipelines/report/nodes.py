@@ -14,6 +14,7 @@ from lesionlab.data.fingerprints import cohort_fingerprint
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.report import pictures, words
+from lesionlab.pipelines.report.paper_tables import rebuilt
 from lesionlab.pipelines.report.results import Results
 from lesionlab.reporting.content import Picture, ReportContent
 from lesionlab.reporting.qc_page import QCSummary
@@ -39,6 +40,7 @@ def make_report(
     segmenters: Mapping[str, TrainingRun],
     leakage: pd.DataFrame,
     sample_quality: pd.DataFrame,
+    diversity: pd.DataFrame,
     copies: pd.DataFrame,
     membership: pd.DataFrame,
     reliability: pd.DataFrame,
@@ -66,6 +68,7 @@ def make_report(
         lesion_classes=options.lesion_classes,
         lines=results.lines(facts.counts),
         compared=results.table(),
+        paper_tables=rebuilt(plan, options, synthesis_table, augmentation_table),
         facts=words.figures(facts),
         steps=words.steps(facts),
         split=words.split_table(facts),
@@ -75,6 +78,7 @@ def make_report(
         claim_counts=claim_summary(claims),
         ablations=parts_taken_away(claims, plan.variants(), plan.betters()),
         sample_quality=sample_quality,
+        diversity=diversity,
         copies=copies,
         membership=membership,
         cohort_pictures=pictures.of_cohort(slices),
