@@ -83,7 +83,7 @@ def _of_augmentation(titles: Mapping[str, str], arms: Sequence[str], classes: Se
             lines = {"synthesizer": name, "protocol": "real+50%"}
             yield Claim(words, name, lines, {"protocol": conventional}, "dice", classes)
         if {conventional, "conventional+50%"} <= set(arms):
-            words = f"{title}'s slices raise Dice beyond conventional augmentation"
+            words = f"{title}'s slices raise Dice beyond conventional augmentation (conventional+50% over conventional)"
             lines = {"synthesizer": name, "protocol": "conventional+50%"}
             yield Claim(words, name, lines, {"protocol": conventional}, "dice", classes)
 

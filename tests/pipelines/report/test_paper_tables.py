@@ -81,8 +81,7 @@ def test_samrs_table_has_its_own_figures_and_its_ablation_where_variants_are_of_
     assert table.groups == [("Dice", 3), ("HD95, mm", 3), ("sensitivity", 3), ("specificity", 3)]
     first = shown(table, "Experiment 1: real+50%")
     assert first["SAMR"][0] == ("0.600", "0.794") and first["SAMR"][-1] == ("", "0.999")
-    # HD95 of up to 21 mm has one decimal.
-    assert first["SAMR"][3] == ("2.5", "6.0") and first["pix2pix"][4] == ("", "21.0")
+    assert first["SAMR"][3] == ("2.50", "6.05") and first["pix2pix"][4] == ("", "21.00")
     ablated = shown(table, "Experiment 4: ablation")
     assert ablated["w/o atlas"][0] == ("0.400", "0.677") and ablated["SAMR"][0] == ("0.600", "0.794")
     assert ablated["w/o stretch-out"][0] == ("", "0.684")

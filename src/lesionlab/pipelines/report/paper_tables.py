@@ -22,11 +22,13 @@ from lesionlab.trials.plan import NO_SYNTHESIZER, TrialPlan
 from lesionlab.trials.published import PAPERS, paper_of
 
 COMPETITORS = {"pix2pix": "pix2pix", "pix2pixHD": "pix2pixHD", "shin": "Shin et al."}  # of whom we have figures alone
+_TITLES = {str(name): title for name, title in METHOD_TITLES.items()}
 AVERAGE = "Avg."
 _SEGMENTER = "unet"
 _KEY = ["method", "protocol", "synthesizer", "sequence", "class", "metric"]
 _SCORES = {"dice": "Dice", "hd95": "HD95, mm", "sensitivity": "sensitivity", "specificity": "specificity"}
 _ARMS = {"real+50%": "Experiment 1: real+50%", "real+25%": "Experiment 2: real+25%", "real": "Experiment 3: real alone"}
+_DECIMALS, _OTHER_DECIMALS = {"hd95": 2, "psnr": 1}, 3
 _ABLATED = "real+50%"  # the arm of the ablation studies
 
 Key = tuple[str, ...]  # the values of _KEY
@@ -111,7 +113,7 @@ def _layouts(plan: TrialPlan, options: Parameters) -> Iterator[Layout]:
     whole = [Column("whole image", METRIC_WORDS[metric], metric, WHOLE_IMAGE) for metric in ("ssim", "psnr")]
     yield Layout(f"{newer}, Table I", about, _by_sequence(sequences), [*accuracy, *whole])
     dice = [Column("Dice", name, "dice", name) for name in classes]
-    yield Layout(f"{newer}, Table II", augmented, _experiments(plan, list(METHOD_TITLES)), dice)
+    yield Layout(f"{newer}, Table II", augmented, _experiments(plan, list(_TITLES)), dice)
     lesion = [
         Column("pixel accuracy", name, "pixel_accuracy", WHOLE_LESION, own)
         for name, own in _with_average(sequences).items()
@@ -125,7 +127,7 @@ def _with_average(sequences: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 
 
 def _experiments(plan: TrialPlan, methods: Sequence[str]) -> list[tuple[str, list[Line]]]:
-    titles = COMPETITORS | {name: METHOD_TITLES[name] for name in METHOD_TITLES if name in methods}
+    titles = COMPETITORS | {name: title for name, title in _TITLES.items() if name in methods}
     return [
         (heading, [Line(title, name, arm) for name, title in titles.items()])
         if arm != "real"
@@ -136,7 +138,7 @@ def _experiments(plan: TrialPlan, methods: Sequence[str]) -> list[tuple[str, lis
 
 
 def _by_sequence(sequences: tuple[str, ...]) -> list[tuple[str, list[Line]]]:
-    titles = COMPETITORS | dict(METHOD_TITLES)
+    titles = COMPETITORS | _TITLES
     rows = _with_average(sequences)
     return [(title, [Line(row, name, sequences=own) for row, own in rows.items()]) for name, title in titles.items()]
 
@@ -146,7 +148,7 @@ def _ablation(plan: TrialPlan, options: Parameters, method: str, heading: str) -
     titles = {name: one.title for name, one in options.recipes().items() if one.method == method and name != method}
     if not set(titles) & set(plan.methods()):
         return []
-    lines = [*titles.items(), (method, dict(METHOD_TITLES)[method])]
+    lines = [*titles.items(), (method, _TITLES[method])]
     return [(heading, [Line(title, name, _ABLATED) for name, title in lines])]
 
 
@@ -154,22 +156,16 @@ def _section(
     heading: str, lines: Iterable[Line], columns: Sequence[Column], ours: Figures, published: Figures
 ) -> PaperSection:
     """The lines that have any figure."""
-    decimals = {column: formats.decimals_for(_known(lines, column, ours, published)) for column in columns}
-
-    def text(line: Line, column: Column, figures: Figures) -> str:
-        value = _value(line, column, figures)
-        return "" if value is None else formats.number(value, decimals[column])
-
     told = [
-        (line.title, [PaperCell(text(line, one, ours), text(line, one, published)) for one in columns])
+        (line.title, [PaperCell(_text(line, one, ours), _text(line, one, published)) for one in columns])
         for line in lines
     ]
     return PaperSection(heading, [(name, cells) for name, cells in told if any(map(any, cells))])
 
 
-def _known(lines: Iterable[Line], column: Column, *figures: Figures) -> list[float]:
-    values = [_value(line, column, one) for line in lines for one in figures]
-    return [value for value in values if value is not None]
+def _text(line: Line, column: Column, figures: Figures) -> str:
+    value = _value(line, column, figures)
+    return "" if value is None else formats.number(value, _DECIMALS.get(column.metric, _OTHER_DECIMALS))
 
 
 def _value(line: Line, column: Column, figures: Figures) -> float | None:
