@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -205,26 +206,45 @@ def test_the_default_is_the_embedded_phantom():
     assert parameters.trials["cgsamr"].arms == ("real", "real+25%", "real+50%")
 
 
+COMPETITORS = {"pix2pix", "pix2pixHD", "shin"}  # published alone
+
+
 def test_the_published_figures_are_the_papers():
     published = of("base").published
-    # CG-SAMR's Table I: 2 methods x 5 sequences x (3 classes + SSIM + PSNR), Table V: 6 x 5 accuracies and 5 x 3 Dice,
-    # Table II: 3 + 2 methods x 2 shares x 3 classes.
-    assert len(published) == 2 * 25 + 6 * 5 + 5 * 3 + (3 + 2 * 2 * 3)
+    # CG-SAMR's Table I: 5 methods x 5 sequences x (3 classes + SSIM + PSNR); Table II: 2 shares x 5 methods x 3 classes
+    # and real alone; Table V: 6 x 5 accuracies and 5 x 3 Dice. SAMR's Table 2: 4 measures x 3 classes of 4 methods at 2
+    # shares, real alone, 4 parts taken away.
+    counts = {"CG-SAMR 2020, Table I": 125, "CG-SAMR 2020, Table II": 33, "CG-SAMR 2020, Table V": 45}
+    assert Counter(score.source for score in published) == counts | {"SAMR 2020, Table 2": 12 * (2 * 4 + 1 + 4)}
     best = {
-        score.synthesizer: score.value
+        (score.source.partition(",")[0], score.synthesizer, score.metric): score.value
         for score in published
-        if (score.protocol, score.metric, score.lesion_class) == ("real+50%", "dice", "tumor")
+        if (score.protocol, score.lesion_class) == ("real+50%", "tumor")
     }
-    assert (best["cgsamr"], best["samr"], best["without_atlas"]) == (0.835, 0.813, 0.705)
+    theirs = [best["CG-SAMR 2020", name, "dice"] for name in ("cgsamr", "samr", "without_atlas")]
+    assert theirs == [0.835, 0.813, 0.705]
+    assert best["SAMR 2020", "samr", "hd95"] == 2.293 and best["SAMR 2020", "without_atlas", "dice"] == 0.679
 
 
-def test_samrs_own_experiment_has_samrs_own_figures():
-    # Table 2: 7 rows (3 shares, 4 ablations) of 4 measures x 3 classes.
-    published = of("samr_jhu").published
-    assert len(published) == 7 * 12
-    best = {(one.synthesizer, one.metric): one.value for one in published if one.lesion_class == "tumor"}
-    assert (best["samr", "hd95"], best["without_atlas", "dice"]) == (4.735, 0.679)
-    assert {variant.of for name, variant in of("samr_jhu").variants.items() if "confidence" not in name} == {"samr"}
+def test_the_means_over_sequences_are_those_of_table_i():
+    accuracies = [score for score in of("base").published if score.source == "CG-SAMR 2020, Table I"]
+
+    def mean(method: str, lesion_class: str) -> float:
+        values = [score.value for score in accuracies if (score.method, score.lesion_class) == (method, lesion_class)]
+        assert len(values) == 5
+        return 20 * sum(values)  # in percent
+
+    for method, average in (
+        ("pix2pix", (56.2, 50.3, 45.0)),
+        ("samr", (74.8, 66.1, 67.0)),
+        ("cgsamr", (77.4, 66.9, 69.0)),
+    ):
+        assert [mean(method, name) for name in ("edema", "cavity", "tumor")] == pytest.approx(average, abs=0.06)
+
+
+def test_samrs_own_experiment_takes_parts_away_from_samr():
+    variants = of("samr_jhu").variants
+    assert {variant.of for name, variant in variants.items() if not name.startswith("without_confidence")} == {"samr"}
 
 
 def test_every_published_figure_finds_its_line_once():
@@ -233,8 +253,9 @@ def test_every_published_figure_finds_its_line_once():
         (score.method, score.protocol, score.synthesizer, score.sequence, score.lesion_class, score.metric)
         for score in parameters.published
     ]
-    assert len(lines) == len(set(lines))
-    known = set(parameters.recipes())
+    papers = [score.source.partition(",")[0] for score in parameters.published]
+    assert len(lines) == len(set(zip(papers, lines, strict=True)))
+    known = set(parameters.recipes()) | COMPETITORS
     assert {method for method, *_ in lines} <= known | {"unet"}
     assert {protocol for _, protocol, *_ in lines} <= set(parameters.arms) | {"paired"}
     assert {synthesizer for _, _, synthesizer, *_ in lines} <= known | {"none"}

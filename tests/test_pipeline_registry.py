@@ -41,6 +41,7 @@ IN_ORDER = [
     "score_synthesis",
     "score_segmentation",
     "measure_samples",
+    "measure_diversity",
     "look_for_copies",
     "infer_membership",
     "measure_reliability",
@@ -99,11 +100,12 @@ def test_a_trial_needs_nothing_that_is_not_there_yet(pipelines, pipeline):
     assert free == {"folders", "parameters"}  # both come from the configuration
 
 
-def test_a_trial_reads_its_own_options(pipelines):
+def test_what_a_trial_compares_is_read_from_its_plan(pipelines):
     for trial, name in TRIALS.items():
-        for pipeline in (name, f"{trial}_pool_folds"):
-            of_trials = {one for one in pipelines[pipeline].inputs() if one.startswith("params:trials.")}
-            assert of_trials == {f"params:trials.{trial}"}
+        for pipeline, plan in ((name, f"{trial}.cleared_plan"), (f"{trial}_pool_folds", f"{trial}.pooled_plan")):
+            readers = [node for node in pipelines[pipeline].nodes if plan in node.inputs]
+            assert any("tabulate" in node.name for node in readers)
+            assert not {one for one in pipelines[pipeline].inputs() if one.startswith("params:trials")}
 
 
 def test_trials_share_the_preparation_and_nothing_that_they_leave(pipelines):
@@ -129,6 +131,7 @@ def test_each_stage_runs_after_the_one_it_reads(pipelines):
         "qc_page",
         "score_synthesis",
         "measure_samples",
+        "measure_diversity",
         "look_for_copies",
         "infer_membership",
         "measure_reliability",
@@ -144,8 +147,9 @@ def test_what_was_seen_is_looked_at_after_the_last_training_and_told_in_the_repo
     assert "cgsamr.train_segmenters" in names(main.to_nodes("cgsamr.check_leakage"))
     after = names(main.from_nodes("cgsamr.check_leakage"))
     assert "cgsamr.make_report" in after
-    scored = ("score_synthesis", "score_segmentation", "measure_samples", "look_for_copies", "infer_membership")
-    assert after >= {f"cgsamr.{name}" for name in (*scored, "measure_reliability", "hold_against_claims", "tabulate")}
+    scored = ("score_synthesis", "score_segmentation", "measure_samples", "measure_diversity", "look_for_copies")
+    scored += ("infer_membership", "measure_reliability", "hold_against_claims", "tabulate")
+    assert after >= {f"cgsamr.{name}" for name in scored}
 
 
 def test_every_rooms_name_is_the_tag_of_its_nodes(pipelines):
@@ -171,7 +175,8 @@ def test_the_catalog_has_what_the_pipelines_use_and_nothing_else(pipelines, cata
     used = {name for name in used if not name.startswith("params:") and name != "parameters"}
     patterns = {name for name in catalog if name.startswith("{trial}.")}
     written = {pattern.replace("{trial}", trial) for pattern in patterns for trial in TRIALS}
-    assert used == (set(catalog) - patterns) | written
+    kept_nowhere = {f"{trial}.cleared_plan" for trial in TRIALS}  # each run has to look for leakage itself
+    assert used - kept_nowhere == (set(catalog) - patterns) | written and kept_nowhere <= used
 
 
 def test_no_two_datasets_share_a_file(catalog):
@@ -200,4 +205,5 @@ def test_the_hooks_are_registered():
         "RequirementHooks",
         "QuarantineHooks",
         "TrackingHooks",
+        "EndingHooks",
     ]

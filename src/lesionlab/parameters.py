@@ -117,6 +117,7 @@ class PublishedScore(BaseModel):
     lesion_class: str = Field(alias="class")
     metric: str
     value: float
+    source: str = Field("", description="paper and table, 'SAMR 2020, Table 2'")
 
 
 class Parameters(BaseModel):

@@ -159,7 +159,8 @@ def test_the_comparisons_tables_have_a_line_for_each(data):
         (name, size) for name in (*COMPARED, "mean image", "atlas") for size in (1, 2)
     }
     published = augmentation[augmentation["metric"] == "dice"].set_index(["protocol", "synthesizer", "class"])
-    assert set(published.loc[("real+50%", "samr", "tumor"), "published"]) == {0.813}
+    # SAMR's from its own paper (CG-SAMR's says 0.813).
+    assert set(published.loc[("real+50%", "samr", "tumor"), "published"]) == {0.821}
     assert set(published.loc[("real+50%", "cgsamr", "tumor"), "published"]) == {0.835}
 
 

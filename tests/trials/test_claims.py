@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionlab.trials.claims import FAILS, HOLDS, OPEN, claims_of, hold_against, summary, verdict
+from lesionlab.trials.claims import FAILS, HOLDS, OPEN, claims_of, hold_against, parts_taken_away, summary, verdict
 
 CLASSES = ["edema", "cavity", "tumor"]
 SUBJECTS = [f"s{number}" for number in range(10)]
@@ -46,8 +46,11 @@ def test_published_differences_stand_beside(scores):
     cell = {"method": "unet", "sequence": "all", "class": "edema", "metric": "dice"}
     published = pd.DataFrame(
         [
-            {**cell, "protocol": "real", "synthesizer": "none", "published": 0.647},
-            {**cell, "protocol": "real+50%", "synthesizer": "cgsamr", "published": 0.807},
+            # Another paper's figure for one of the lines comes first, and has no partner.
+            {**cell, "protocol": "real", "synthesizer": "none", "published": 0.646, "source": "SAMR 2020, Table 2"},
+            {**cell, "protocol": "real", "synthesizer": "none", "published": 0.647, "source": "CG-SAMR 2020, Table II"},
+            {**cell, "protocol": "real+50%", "synthesizer": "cgsamr", "published": 0.807}
+            | {"source": "CG-SAMR 2020, Table V"},
         ]
     )
     claims = claims_of({"cgsamr": "CG-SAMR"}, {}, ["real", "real+50%"], CLASSES)
@@ -66,6 +69,9 @@ def test_a_part_taken_away_is_claimed_to_do_worse(scores):
     found = hold_against(claims, pd.concat([scores, pd.DataFrame(rows)]), resamples=200)
     own = found[found["claim"].str.startswith("w/o atlas synthesizes less well")]
     assert own["verdict"].tolist() == [HOLDS] and own["difference"].item() == pytest.approx(-0.3)
+    # Of the variant's comparisons those with its method, of which this trial has scores for one.
+    parts = parts_taken_away(found, {"without_atlas": "w/o atlas"}, {"without_atlas": "cgsamr"})
+    assert parts["part"].tolist() == ["w/o atlas"] and parts["claim"].tolist() == own["claim"].tolist()
 
 
 def test_more_slices_are_compared_with_fewer_of_the_same_synthesizer():
@@ -102,6 +108,49 @@ def test_a_synthetic_gain_has_to_go_beyond_conventional_augmentation():
     claims = claims_of({"cgsamr": "CG-SAMR"}, {}, arms, CLASSES)
     found = hold_against(claims, pd.DataFrame(rows), resamples=200)
     assert found["verdict"].tolist() == [FAILS] and "beyond conventional" in found["claim"].item()
+
+
+def test_slices_of_a_synthesizer_are_held_against_conventional_augmentation():
+    rows = []
+    for number, subject in enumerate(SUBJECTS):
+        base = 0.5 + 0.01 * number
+        rows.append(score(base, subject, protocol="real"))
+        rows.append(score(base + 0.2, subject, protocol="conventional"))
+        rows.append(score(base + 0.1, subject, protocol="real+50%", synthesizer="cgsamr"))
+    claims = claims_of({"cgsamr": "CG-SAMR"}, {}, ["real", "real+50%", "conventional"], CLASSES)
+    found = hold_against(claims, pd.DataFrame(rows), resamples=200).set_index("claim")
+    over = found.loc[
+        "CG-SAMR's slices raise Dice more than conventional augmentation does (real+50% over conventional)"
+    ]
+    # Better than real slices alone by 0.1 in everybody, worse than conventional augmentation by as much.
+    assert (over["verdict"], over["reference"]) == (FAILS, "conventional")
+    assert over["difference"] == pytest.approx(-0.1)
+    assert found.loc["CG-SAMR's slices raise Dice (real+50% over real)", "verdict"] == HOLDS
+
+
+def test_claims_of_one_family_are_corrected_together():
+    """Six subjects of whom all gain: 2 of 2^6 sign patterns are as extreme, p = 0.03125; Holm doubles it for two."""
+    rows = []
+    for number, subject in enumerate(SUBJECTS[:6]):
+        rows.append(score(0.5 + 0.01 * number, subject))
+        for synthesizer in ("samr", "cgsamr"):
+            better = {"protocol": "real+50%", "synthesizer": synthesizer}
+            rows.append(score(0.6 + 0.02 * number, subject, **better))
+    scores, arms = pd.DataFrame(rows), ["real", "real+50%"]
+    alone = hold_against(claims_of({"samr": "SAMR"}, {}, arms, CLASSES), scores, resamples=200)
+    assert alone["p_value"].tolist() == [0.03125] and alone["verdict"].tolist() == [HOLDS]
+    both = claims_of({"samr": "SAMR", "cgsamr": "CG-SAMR"}, {}, arms, CLASSES)
+    found = hold_against(both, scores, resamples=200)
+    assert found["p_raw"].tolist() == [0.03125, 0.03125] and found["p_value"].tolist() == [0.0625, 0.0625]
+    assert found["verdict"].tolist() == [OPEN, OPEN]
+    # Of another class, metric or size of the training set each is a family of its own.
+    for other in ({"class": "tumor"}, {"training_subjects": 8}):
+        apart = scores.assign(
+            **{key: scores[key].where(scores["synthesizer"] != "cgsamr", value) for key, value in other.items()}
+        )
+        more = scores[scores["protocol"] == "real"].assign(**other)
+        found = hold_against(both, pd.concat([apart, more]), resamples=200)
+        assert found["p_value"].tolist() == [0.03125, 0.03125] and found["verdict"].tolist() == [HOLDS, HOLDS]
 
 
 def test_the_summary_counts_verdicts(scores):

@@ -73,7 +73,7 @@ def summarise(
     for line, values in lines.items():
         change = _change(values, lines[references[line]]) if line in references else np.empty(0)
         rows.append({**_summary(line, values, seed, resamples), **_test(change)})
-    table = _corrected(pd.DataFrame(rows))
+    table = corrected(pd.DataFrame(rows))
     table = table.merge(_seeds(scores), on=CELL, how="left", validate="1:1")
     return _with_published(table, published)[TABLE_COLUMNS]
 
@@ -120,7 +120,7 @@ def differences(
             }
         )
     table = pd.DataFrame(rows, columns=[name for name in DIFFERENCE_COLUMNS if name != "p_raw"])
-    return _corrected(table.assign(p_raw=table["p_value"]))[DIFFERENCE_COLUMNS]
+    return corrected(table.assign(p_raw=table["p_value"]))[DIFFERENCE_COLUMNS]
 
 
 def _summary(line: Line, values: pd.Series, seed: int, resamples: int) -> dict[str, object]:
@@ -142,8 +142,8 @@ def _test(change: np.ndarray) -> dict[str, float]:
     return {"p_value": wilcoxon_p_value(change), "rank_biserial": effect}
 
 
-def _corrected(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with its p-values corrected within their families."""
+def corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the p-values of ``p_value`` corrected by Holm within their families, see ``FAMILY``."""
     if table.empty:
         return table
     p_values = table.groupby(FAMILY, sort=False)["p_value"].transform(lambda p: holm(p.to_numpy()))

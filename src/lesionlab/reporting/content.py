@@ -48,19 +48,46 @@ class Line(NamedTuple):
         subjects: training subjects.
         protocol: what the segmenter saw, as ``augmentation`` and ``differences`` call it.
         real, synthetic: training slices.
-        conventional: whether they were flipped, turned, warped and shaded besides.
+        adds: whether it differs from the baseline by synthetic slices alone.
     """
 
     subjects: int
     protocol: str
     real: int
     synthetic: int
-    conventional: bool = False
+    adds: bool = False
 
-    @property
-    def adds(self) -> bool:
-        """Whether it differs from real slices by synthetic ones alone."""
-        return self.real > 0 and self.synthetic > 0 and not self.conventional
+
+class PaperCell(NamedTuple):
+    """A figure of ours and the paper's, as text; "" where there is none."""
+
+    ours: str
+    published: str
+
+
+class PaperSection(NamedTuple):
+    """Lines of a paper's table that stand under one heading: a name and its cells each."""
+
+    heading: str
+    lines: Sequence[tuple[str, Sequence[PaperCell]]]
+
+
+class PaperTable(NamedTuple):
+    """A table of a paper, rebuilt.
+
+    Attributes:
+        title: the paper and its table.
+        note: what the figures are.
+        groups: headings over several columns, and over how many.
+        columns: headings.
+        sections: its lines, a cell per column.
+    """
+
+    title: str
+    note: str
+    groups: Sequence[tuple[str, int]]
+    columns: Sequence[str]
+    sections: Sequence[PaperSection]
 
 
 @dataclass(frozen=True)
@@ -82,8 +109,11 @@ class ReportContent:
         differences: as ``differences.differences`` makes them, each protocol against the baseline, and
             ``training_subjects``.
         leakage: a row per thing that learnt: what it is, and of how many subjects, none of them a test subject.
-        claims: a row per claim of the papers: in how many comparisons it holds, fails, cannot be told.
-        sample_quality, copies, membership: measures of the sets of synthetic slices.
+        claims: a row per comparison that a claim of the papers makes, with its verdict.
+        claim_counts: a row per claim and size: in how many comparisons it holds, fails, cannot be told.
+        ablations: those of ``claims`` that set a variant against its method, and ``part``, the variant's title.
+        paper_tables: the papers' tables, ours beside theirs.
+        sample_quality, diversity, copies, membership: measures of the sets of synthetic slices.
         copy_pictures: how near synthetic slices lie to training slices.
         cohort_pictures, result_pictures, synthesis_pictures, training_pictures, moments: pictures by section.
         floors: floor's method name -> what it is.
@@ -114,7 +144,11 @@ class ReportContent:
     differences: pd.DataFrame | None = None
     leakage: pd.DataFrame | None = None
     claims: pd.DataFrame | None = None
+    claim_counts: pd.DataFrame | None = None
+    ablations: pd.DataFrame | None = None
+    paper_tables: Sequence[PaperTable] = ()
     sample_quality: pd.DataFrame | None = None
+    diversity: pd.DataFrame | None = None
     copies: pd.DataFrame | None = None
     membership: pd.DataFrame | None = None
     copy_pictures: Sequence[Picture] = ()

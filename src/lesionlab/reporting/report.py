@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from lesionlab.reporting import formats, pages, wording
+from lesionlab.reporting import claim_words, formats, pages, wording
 from lesionlab.reporting.content import ReportContent
 from lesionlab.reporting.tables import WORDS, readable
 
@@ -43,8 +44,11 @@ def render_report(content: ReportContent) -> str:
                 for name, note in TABLE_NOTES.items()
             ],
             split=None if content.split is None else pages.cells(content.split),
-            claims=_figures(content.claims),
+            claims=claim_words.sentences(content.claims),
+            claim_counts=_figures(content.claim_counts),
+            parts=_words(claim_words.parts_table(content.ablations), ("difference", "95 % interval", "p", "n")),
             sample_quality=_figures(content.sample_quality),
+            diversity=_figures(content.diversity),
             copies=_figures(content.copies),
             membership=_figures(content.membership),
             leakage=None if content.leakage is None else pages.cells(content.leakage, ("subjects", "test")),
@@ -132,6 +136,13 @@ def _figures(table: pd.DataFrame | None) -> tuple[list[tuple[str, bool]], list[l
     if table is None or table.empty:
         return None
     return pages.cells(table.rename(columns=lambda name: str(name).replace("_", " ")))
+
+
+def _words(
+    table: pd.DataFrame | None, numeric: Collection[str]
+) -> tuple[list[tuple[str, bool]], list[list[str]]] | None:
+    """A table of text as cells, these columns set as numbers; None where it is missing."""
+    return None if table is None else pages.cells(table, numeric)
 
 
 def _plain(value: object) -> object:

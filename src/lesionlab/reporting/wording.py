@@ -50,17 +50,19 @@ def headline(differences: pd.DataFrame | None, protocols: Collection[str] | None
         protocols: those that differ from it by synthetic slices alone; by default all.
         metric: of the comparison.
     """
-    rows = _of_metric(differences, metric)
-    rows = rows if protocols is None else rows[rows["protocol"].isin(protocols)]
-    if rows.empty:
+    every = _of_metric(differences, metric)
+    rows = every if protocols is None else every[every["protocol"].isin(protocols)]
+    if every.empty:
         return "The protocols were not compared: there is no difference to the baseline to show."
+    if rows.empty:
+        return "No arm differs from the baseline by synthetic slices alone: what they add was not measured."
     better, worse = rows[rows.apply(is_clear, axis=1) & rows["difference"].gt(0)], _worse(rows)
     if better.empty and worse.empty:
         change = (
             f"with {_patients(rows)}, adding synthetic slices changed Dice by "
             f"{formats.signed(rows['difference'].min())} to {formats.signed(rows['difference'].max())}"
         )
-        if attainable_p(rows).min() >= ALPHA:
+        if attainable_p(every)[rows.index].min() >= ALPHA:  # p is corrected for all protocols, not for these alone
             return f"Too few patients to tell: {change}; no change, however large, could stand out from chance."
         return f"No clear effect: {change}, differences that chance alone could make."
     if len(better) + len(worse) > NAMED:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lesionlab.metrics.statistics import RESAMPLES, differences
+from lesionlab.metrics.statistics import RESAMPLES, corrected, differences
+from lesionlab.trials.published import paper_of
 
 ALPHA = 0.05
 HOLDS, FAILS, OPEN = "holds here", "does not hold here", "cannot be told"
 CLAIM_COLUMNS = [
     "claim",
+    "synthesizer",
+    "reference",
+    "metric",
     "where",
     "training_subjects",
     "published",
     "difference",
     "ci_low",
     "ci_high",
+    "p_raw",
     "p_value",
     "n",
     "verdict",
@@ -30,6 +35,7 @@ class Claim(NamedTuple):
 
     Attributes:
         words: the claim.
+        synthesizer: whose claim it is.
         lines: what the lines that it is about have in common, column to value.
         reference: what a line is compared with, see :func:`lesionlab.metrics.statistics.differences`.
         metric: of the comparison.
@@ -38,6 +44,7 @@ class Claim(NamedTuple):
     """
 
     words: str
+    synthesizer: str
     lines: Mapping[str, object]
     reference: Mapping[str, object]
     metric: str
@@ -46,7 +53,11 @@ class Claim(NamedTuple):
 
 
 def claims_of(
-    titles: Mapping[str, str], betters: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]
+    titles: Mapping[str, str],
+    betters: Mapping[str, str],
+    arms: Sequence[str],
+    classes: Sequence[str],
+    variants: Collection[str] = (),
 ) -> list[Claim]:
     """The claims that a trial's synthesizers and arms can be held against.
 
@@ -55,8 +66,11 @@ def claims_of(
         betters: synthesizer to the one that its paper says does better: a variant's method, or SAMR's successor.
         arms: the trial's arms, the baseline first.
         classes: lesion classes.
+        variants: synthesizers that lack a part; nobody claims that their slices help, and claims that nobody makes
+            would cost the others power.
     """
-    return [*_of_augmentation(titles, arms, classes), *_of_methods(titles, betters, arms, classes)]
+    whole = {name: title for name, title in titles.items() if name not in variants}
+    return [*_of_augmentation(whole, arms, classes), *_of_methods(titles, betters, arms, classes)]
 
 
 def _of_augmentation(titles: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]) -> Iterable[Claim]:
@@ -65,15 +79,20 @@ def _of_augmentation(titles: Mapping[str, str], arms: Sequence[str], classes: Se
         for arm in ("real+25%", "real+50%"):
             if arm in arms:
                 words = f"{title}'s slices raise Dice ({arm} over {baseline})"
-                yield Claim(words, {"synthesizer": name, "protocol": arm}, {"protocol": baseline}, "dice", classes)
+                lines = {"synthesizer": name, "protocol": arm}
+                yield Claim(words, name, lines, {"protocol": baseline}, "dice", classes)
         if {"real+25%", "real+50%"} <= set(arms):
             words = f"more of {title}'s slices raise it further (real+50% over real+25%)"
             lines = {"synthesizer": name, "protocol": "real+50%"}
-            yield Claim(words, lines, {"protocol": "real+25%"}, "dice", classes)
+            yield Claim(words, name, lines, {"protocol": "real+25%"}, "dice", classes)
+        if {conventional, "real+50%"} <= set(arms):
+            words = f"{title}'s slices raise Dice more than conventional augmentation does (real+50% over conventional)"
+            lines = {"synthesizer": name, "protocol": "real+50%"}
+            yield Claim(words, name, lines, {"protocol": conventional}, "dice", classes)
         if {conventional, "conventional+50%"} <= set(arms):
-            words = f"{title}'s slices raise Dice beyond conventional augmentation"
+            words = f"{title}'s slices raise Dice beyond conventional augmentation (conventional+50% over conventional)"
             lines = {"synthesizer": name, "protocol": "conventional+50%"}
-            yield Claim(words, lines, {"protocol": conventional}, "dice", classes)
+            yield Claim(words, name, lines, {"protocol": conventional}, "dice", classes)
 
 
 def _of_methods(
@@ -82,11 +101,12 @@ def _of_methods(
     for name, better in betters.items():
         words = f"{titles[name]} synthesizes less well than {titles[better]} (pixel accuracy)"
         reference = {"method": better}
-        yield Claim(words, {"method": name, "protocol": "paired"}, reference, "pixel_accuracy", classes, -1)
+        lines = {"method": name, "protocol": "paired"}
+        yield Claim(words, name, lines, reference, "pixel_accuracy", classes, -1)
         if "real+50%" in arms:
             words = f"{titles[name]}'s slices raise Dice less than {titles[better]}'s (real+50%)"
             lines, reference = {"synthesizer": name, "protocol": "real+50%"}, {"synthesizer": better}
-            yield Claim(words, lines, reference, "dice", classes, -1)
+            yield Claim(words, name, lines, reference, "dice", classes, -1)
 
 
 def hold_against(
@@ -102,24 +122,30 @@ def hold_against(
     Args:
         claims: what is claimed.
         scores: long form, of synthesis and segmentation together.
-        published: the papers' figures: some of a line's columns, and ``published``.
+        published: the papers' figures: ``method, protocol, synthesizer, sequence, class, metric, source, published``;
+            of two papers' figures for one line the first counts, if its paper has the other line too.
         seed: of the bootstrap.
         resamples: of the bootstrap.
 
     Returns:
-        Columns ``CLAIM_COLUMNS``: ``where`` is class and, where there are several, sequence; ``published`` the paper's
-        difference; ``difference`` ours, over subjects. ``verdict``: the claim holds (fails) where the interval lies on
-        its side of 0 (on the other) and p, corrected for all lines of the family, is below 0.05; else it cannot be
-        told.
+        Columns ``CLAIM_COLUMNS``: ``reference`` is what the lines are compared with, ``where`` class and, where there
+        are several, sequence; ``published`` the paper's difference; ``difference`` ours, over subjects. ``p_raw`` is
+        Wilcoxon's test, ``p_value`` its p corrected by Holm over the comparisons of all claims that share cohort,
+        training subjects, metric and class. ``verdict``: the claim holds (fails) where the interval lies on its side
+        of 0 (on the other) and the corrected p is below 0.05; else it cannot be told.
     """
-    parts = [_tested(claim, scores, published, seed, resamples) for claim in claims]
+    parts = [_compared(claim, scores, published, seed, resamples) for claim in claims]
     found = [part for part in parts if len(part)]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=CLAIM_COLUMNS)
+    if not found:
+        return pd.DataFrame(columns=CLAIM_COLUMNS)
+    table = corrected(pd.concat(found, ignore_index=True))
+    return table.assign(verdict=[verdict(row, row["sign"]) for row in table.to_dict("records")])[CLAIM_COLUMNS]
 
 
-def _tested(
+def _compared(
     claim: Claim, scores: pd.DataFrame, published: pd.DataFrame | None, seed: int, resamples: int
 ) -> pd.DataFrame:
+    """A claim's comparisons, p as yet uncorrected."""
     wanted = scores[(scores["metric"] == claim.metric) & scores["class"].isin(claim.classes)]
     mine = _having(wanted, claim.lines)
     theirs = _having(wanted, claim.reference)
@@ -128,14 +154,15 @@ def _tested(
     both = pd.concat([mine, theirs]).drop_duplicates()
     table = _having(differences(both, claim.reference, seed=seed, resamples=resamples), claim.lines)
     several = table["sequence"].nunique() > 1
-    where = table["class"] + (", " + table["sequence"] if several else "")
-    published_change = [_published(row, claim, published) for row in table.to_dict("records")]
     return table.assign(
         claim=claim.words,
-        where=where,
-        published=published_change,
-        verdict=[verdict(row, claim.sign) for row in table.to_dict("records")],
-    )[CLAIM_COLUMNS]
+        where=table["class"] + (", " + table["sequence"] if several else ""),
+        published=[_published(row, claim, published) for row in table.to_dict("records")],
+        synthesizer=claim.synthesizer,
+        reference=", ".join(map(str, claim.reference.values())),
+        p_value=table["p_raw"],
+        sign=claim.sign,
+    )
 
 
 def verdict(row: Mapping[Hashable, Any], sign: int) -> str:
@@ -163,6 +190,20 @@ def summary(tested: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def parts_taken_away(tested: pd.DataFrame, variants: Mapping[str, str], betters: Mapping[str, str]) -> pd.DataFrame:
+    """The comparisons of a variant with the method that it lacks a part of, and ``part``, the variant's title.
+
+    Args:
+        tested: as :func:`hold_against` gives it.
+        variants: names to titles, of the synthesizers that are variants.
+        betters: as for :func:`claims_of`.
+    """
+    rows = tested[
+        tested["synthesizer"].isin(list(variants)) & (tested["reference"] == tested["synthesizer"].map(betters))
+    ]
+    return rows.assign(part=rows["synthesizer"].map(variants))
+
+
 def _having(rows: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
     for column, value in values.items():
         rows = rows[rows[column] == value]
@@ -170,12 +211,18 @@ def _having(rows: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
 
 
 def _published(row: Mapping[Hashable, Any], claim: Claim, published: pd.DataFrame | None) -> float:
-    """The paper's difference between the two lines; NaN where it does not give both."""
-    if published is None:
+    """The difference between the two lines in the first paper that gives both; NaN where none does."""
+    if published is None or published.empty:
         return float("nan")
     keys = {key: row[key] for key in ("method", "protocol", "synthesizer", "sequence", "class", "metric")}
-    both = [_having(published, one)["published"] for one in (keys, {**keys, **_as_published(claim.reference)})]
-    return float(both[0].iloc[0] - both[1].iloc[0]) if all(len(one) == 1 for one in both) else float("nan")
+    ours, theirs = (_by_paper(published, one) for one in (keys, {**keys, **_as_published(claim.reference)}))
+    return next((value - theirs[paper] for paper, value in ours.items() if paper in theirs), float("nan"))
+
+
+def _by_paper(published: pd.DataFrame, keys: Mapping[str, object]) -> dict[str, float]:
+    """Paper to its figure for a line, in the order of the figures."""
+    rows = _having(published, keys)
+    return dict(zip(rows["source"].map(paper_of), rows["published"].astype(float), strict=True))
 
 
 def _as_published(reference: Mapping[str, object]) -> dict[str, object]:

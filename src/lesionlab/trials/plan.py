@@ -126,9 +126,17 @@ class TrialPlan(BaseModel):
         """Synthesizers' names to what tables call them."""
         return {case.name: case.recipe.title for case in self.synthesizers}
 
+    def methods(self) -> dict[str, str]:
+        """Synthesizers' names to the methods they are, or are variants of."""
+        return {case.name: case.recipe.method for case in self.synthesizers}
+
+    def variants(self) -> dict[str, str]:
+        """Names to titles, of the synthesizers that lack a part of their method."""
+        return {name: title for name, title in self.titles().items() if self.methods()[name] != name}
+
     def betters(self) -> dict[str, str]:
         """Synthesizer to the one that its paper says does better: a variant's own method, or SAMR's successor."""
-        methods = {case.name: case.recipe.method for case in self.synthesizers}
+        methods = self.methods()
         better = {name: SUCCESSORS.get(name) if name == method else method for name, method in methods.items()}
         return {name: one for name, one in better.items() if one in methods}
 

@@ -12,7 +12,9 @@ from lesionlab.methods.base import Task
 from lesionlab.metrics.statistics import SCORE_COLUMNS
 from lesionlab.parameters import CohortOptions, StatisticsOptions
 from lesionlab.pipelines.evaluation.nodes import score_segmentation, score_synthesis, tabulate
+from lesionlab.training.options import TrainingOptions
 from lesionlab.trials.options import TrialOptions
+from lesionlab.trials.plan import Recipe, SynthesizerCase, TrialPlan
 
 COHORT = CohortOptions(name="trial", layout="trial")
 TASK = Task(sequences=("T1w", "FLAIR"), lesion_classes=("edema", "tumor"))
@@ -238,6 +240,20 @@ def row(method: str, protocol: str, subject: str, value: float, **others: str) -
     return {**cell, "metric": "dice", "subject": subject, "value": value, "seed": 0, **others}
 
 
+def plan_of(trial: TrialOptions) -> TrialPlan:
+    """A plan of these synthesizers, each a method, on nobody."""
+    cases = [
+        SynthesizerCase(
+            name=name,
+            recipe=Recipe(method=name, title=name, options={}, training=TrainingOptions()),
+            subjects=(),
+            seed=0,
+        )
+        for name in trial.synthesizers
+    ]
+    return TrialPlan(name="trial", options=trial, synthesizers=tuple(cases), segmenters=())
+
+
 @pytest.fixture
 def tables():
     segmentation = [row("unet", "real", s, v) for s, v in zip("wxyz", (0.5, 0.6, 0.2, 0.3), strict=True)]
@@ -250,8 +266,8 @@ def tables():
     published = list(PUBLISHED)
     options = StatisticsOptions(resamples=100)
     published.append({**published[0], "protocol": "real+25%", "synthesizer": "samr", "value": 0.75})
-    trial = TrialOptions(synthesizers=("cgsamr",), arms=("real", "real+25%"))
-    made = tabulate(pd.DataFrame(synthesis), pd.DataFrame(segmentation), trial, published, options, seed=0)
+    plan = plan_of(TrialOptions(synthesizers=("cgsamr",), arms=("real", "real+25%")))
+    made = tabulate(pd.DataFrame(synthesis), pd.DataFrame(segmentation), plan, published, options, seed=0)
     return dict(zip(("synthesis", "segmentation", "augmentation"), made, strict=True))
 
 
@@ -287,9 +303,37 @@ def test_synthesis_is_compared_with_the_atlas(tables):
 
 def test_the_baseline_is_the_trials_first_arm():
     segmentation = [row("unet", arm, s, v) for arm, v in (("real", 0.2), ("plain", 0.1)) for s in "wxyz"]
-    options, trial = StatisticsOptions(resamples=100), TrialOptions(synthesizers=("samr",), arms=("plain", "real"))
+    options, plan = (
+        StatisticsOptions(resamples=100),
+        plan_of(TrialOptions(synthesizers=("samr",), arms=("plain", "real"))),
+    )
     synthesis = pd.DataFrame([row("samr", "paired", s, 0.9, metric="ssim") for s in "wxyz"])
-    _, alone, augmentation = tabulate(synthesis, pd.DataFrame(segmentation), trial, PUBLISHED, options, seed=0)
+    _, alone, augmentation = tabulate(synthesis, pd.DataFrame(segmentation), plan, PUBLISHED, options, seed=0)
     assert alone["protocol"].tolist() == ["plain"]
     p_values = augmentation.set_index("protocol")["p_value"]
     assert np.isnan(p_values["plain"]) and p_values["real"] == pytest.approx(2 / 16)
+
+
+def test_of_two_papers_figures_the_methods_own_stands_in_the_tables():
+    lines = [("real", "none"), ("real+50%", "samr"), ("real+50%", "cgsamr")]
+    segmentation = [row("unet", arm, s, 0.5, synthesizer=name) for arm, name in lines for s in "wx"]
+    synthesis = pd.DataFrame([row("samr", "paired", s, 0.9, metric="ssim") for s in "wx"])
+    figure, options = PUBLISHED[0], StatisticsOptions(resamples=100)
+    published = [
+        {**figure, "protocol": arm, "synthesizer": name, "value": value, "source": source}
+        for source, values in (
+            ("CG-SAMR 2020, Table II", (0.647, 0.789, 0.807)),
+            ("SAMR 2020, Table 2", (0.646, 0.794, None)),
+        )
+        for (arm, name), value in zip(lines, values, strict=True)
+        if value
+    ]
+
+    def shown(*synthesizers: str) -> list[float]:
+        plan = plan_of(TrialOptions(synthesizers=synthesizers, arms=("real", "real+50%")))
+        *_, augmentation = tabulate(synthesis, pd.DataFrame(segmentation), plan, published, options, seed=0)
+        return augmentation["published"].tolist()
+
+    # Real slices alone are everybody's: the newest method's paper, of those that the trial has.
+    assert shown("samr", "cgsamr") == [0.647, 0.794, 0.807]
+    assert shown("samr")[:2] == [0.646, 0.794]

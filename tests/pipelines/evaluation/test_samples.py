@@ -18,6 +18,7 @@ from lesionlab.pipelines.evaluation.samples import (
     coarse_error,
     infer_membership,
     look_for_copies,
+    measure_diversity,
     measure_reliability,
     measure_samples,
 )
@@ -107,6 +108,18 @@ def test_copies_of_another_subject_are_found(plan, slices, drawn):
         # Noise lies from the training slices as the test slices, which are noise as well, do.
         assert 0.5 < table.loc["cgsamr", region, "other_subjects"]["ratio"] < 2
     assert set(table["seed"]) == {0} and set(table["training_subjects"]) == {2}
+
+
+def test_diversity_is_told_by_kind_of_manipulation(plan, slices, drawn, segmenters):
+    table = measure_diversity(plan, slices, drawn, segmenters)
+    assert list(table) == ["synthesizer", "training_subjects", "seed", "kind", "n", "distance", "ratio"]
+    # Of each synthesizer three slices, all of one kind; so that kind is as diverse as all of them.
+    assert table["kind"].tolist() == ["all", "mirror"] * 2 and set(table["n"]) == {3}
+    own = table.set_index(["synthesizer", "kind"])["distance"]
+    assert own["samr", "all"] == own["samr", "mirror"] > 0
+    # The ratio is to the real training slices' own spread, which is the same for both.
+    scale = table["distance"] / table["ratio"]
+    assert scale.tolist() == pytest.approx([scale[0]] * 4)
 
 
 def test_a_set_of_copies_lies_nearer_to_the_training_slices_than_test_slices_do(plan, slices, drawn, segmenters):

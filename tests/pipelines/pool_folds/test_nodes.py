@@ -11,8 +11,11 @@ from lesionlab.data.lock import StoreLock, keep_locks, release_locks
 from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
 from lesionlab.parameters import StatisticsOptions
-from lesionlab.pipelines.pool_folds.nodes import gather, tabulate
+from lesionlab.pipelines.pool_folds.nodes import claims, gather, gather_leakage, gather_plan, tabulate
+from lesionlab.training.options import TrainingOptions
+from lesionlab.trials.claims import OPEN
 from lesionlab.trials.options import TrialOptions
+from lesionlab.trials.plan import Recipe, SynthesizerCase, TrialPlan
 
 
 def scores(subject: str, value: float, method: str, metric: str, protocol: str) -> dict:
@@ -22,6 +25,7 @@ def scores(subject: str, value: float, method: str, metric: str, protocol: str) 
 
 
 TRIAL = TrialOptions(synthesizers=("cgsamr",), arms=("real", "real+50%"))
+RECIPE = Recipe(method="cgsamr", title="CG-SAMR", options={}, training=TrainingOptions())
 STUDIES = pd.DataFrame({"subject": list("abc")})
 
 
@@ -35,6 +39,21 @@ def write_fold(
     drawn.to_parquet(folder / "synthesis_scores.parquet")
     found.to_parquet(folder / "segmentation_scores.parquet")
     (folder / "settings.json").write_text(settings)
+    write_beside(workspace / f"fold{fold}", fold, subject, trial)
+
+
+def write_beside(root: Path, fold: int, subject: str, trial: str) -> None:
+    """A fold's plan, and what has learnt in it: the subjects that are not tested."""
+    others = tuple(sorted(set("abc") - {subject}))
+    plan = root / "05_model_input" / trial / "plan.json"
+    plan.parent.mkdir(parents=True, exist_ok=True)
+    case = SynthesizerCase(name="cgsamr", recipe=RECIPE, subjects=others, seed=0)
+    made = TrialPlan(name=trial, options=TRIAL, synthesizers=(case,), segmenters=())
+    plan.write_text(made.model_dump_json(), encoding="utf-8")
+    leakage = root / "08_reporting" / trial / "leakage.csv"
+    leakage.parent.mkdir(parents=True, exist_ok=True)
+    row = {"place": "atlas", "purpose": "learns", "subjects": 2, "test": 0, "names": " ".join(others)}
+    pd.DataFrame([row]).to_csv(leakage, index=False)
 
 
 @pytest.fixture
@@ -48,9 +67,38 @@ def test_every_subject_is_tested_once(folders):
     drawn, found = gather(folders, STUDIES, "mine")
     assert dict(zip(drawn["subject"], drawn["value"], strict=True)) == {"a": 0.2, "b": 0.4, "c": 0.9}
     assert dict(zip(found["subject"], found["value"], strict=True)) == {"a": 0.1, "b": 0.2, "c": 0.45}
-    synthesis, segmentation, augmentation = tabulate(drawn, found, TRIAL, [], StatisticsOptions(resamples=100), 0)
+    plan = gather_plan(folders, "mine")
+    synthesis, segmentation, augmentation = tabulate(drawn, found, plan, [], StatisticsOptions(resamples=100), 0)
     for table, mean in ((synthesis, 0.5), (segmentation, 0.25), (augmentation, 0.25)):
         assert table["mean"].tolist() == [pytest.approx(mean)] and table["n"].tolist() == [3]
+
+
+def test_claims_are_held_against_the_subjects_of_all_folds(folders):
+    for fold, subject in enumerate("abc"):
+        write_fold(folders.workspace, fold, subject, 0.2)
+    drawn, found = gather(folders, STUDIES, "mine")
+    better = found.assign(protocol="real+50%", synthesizer="cgsamr", value=found["value"] + 0.1)
+    both, options = pd.concat([found, better]), StatisticsOptions(resamples=100)
+    (row,) = claims(gather_plan(folders, "mine"), drawn, both, [], options, 0).to_dict("records")
+    assert row["claim"] == "CG-SAMR's slices raise Dice (real+50% over real)"
+    # Three subjects of whom all gain: 2 of 2^3 sign patterns are as extreme, which tells nothing.
+    assert (row["n"], row["p_value"], row["verdict"]) == (3, 0.25, OPEN)
+    assert row["difference"] == pytest.approx(0.1)
+
+
+def test_who_was_seen_in_each_fold_stands_in_one_table(folders):
+    write_fold(folders.workspace, 0, "a", 0.2)
+    write_fold(folders.workspace, 1, "b", 0.4)
+    table = gather_leakage(folders, "mine")
+    assert list(table) == ["fold", "place", "purpose", "subjects", "test", "names"]
+    assert dict(zip(table["fold"], table["names"], strict=True)) == {"fold0": "b c", "fold1": "a c"}
+
+
+def test_a_fold_without_its_leakage_table_is_told(folders):
+    write_fold(folders.workspace, 0, "a", 0.2)
+    (folders.workspace / "fold0" / "08_reporting" / "mine" / "leakage.csv").unlink()
+    with pytest.raises(InputError, match=r"lacks what was written.*fold0.*leakage\.csv"):
+        gather_leakage(folders, "mine")
 
 
 def test_without_folds_the_cure_is_told(folders):

@@ -18,8 +18,8 @@ from lesionlab.pipelines.evaluation import samples
 from lesionlab.training.runs import TrainingRun
 from lesionlab.training.validation import segment
 from lesionlab.trials.claims import claims_of, hold_against
-from lesionlab.trials.options import TrialOptions
 from lesionlab.trials.plan import NO_SYNTHESIZER, SegmenterCase, TrialPlan
+from lesionlab.trials.published import own_paper_first
 
 PAIRED, FLOOR, ALL = "paired", "floor", "all"
 MEAN_IMAGE, ATLAS = "mean image", "atlas"
@@ -180,26 +180,31 @@ def claims(
     """What the papers claim of the trial's synthesizers, held against the trial's scores."""
     scores = pd.concat([synthesis_scores, segmentation_scores], ignore_index=True)
     classes = [*dict.fromkeys(segmentation_scores["class"])]
-    claimed = claims_of(plan.titles(), plan.betters(), plan.options.arms, classes)
-    return hold_against(claimed, scores, _figures(published), seed=seed, resamples=options.resamples)
+    claimed = claims_of(plan.titles(), plan.betters(), plan.options.arms, classes, plan.variants())
+    return hold_against(claimed, scores, _figures(published, plan), seed=seed, resamples=options.resamples)
 
 
-def _figures(published: list[dict[str, object]]) -> pd.DataFrame:
+def _figures(published: list[dict[str, object]], plan: TrialPlan) -> pd.DataFrame:
+    """The papers' figures; of two for one line, that of the method's own paper first."""
     figures = pd.DataFrame([PublishedScore.model_validate(one).model_dump(by_alias=True) for one in published])
-    return figures.rename(columns={"value": "published"})
+    return own_paper_first(figures.rename(columns={"value": "published"}), plan.methods())
 
 
 def tabulate(
     synthesis_scores: pd.DataFrame,
     segmentation_scores: pd.DataFrame,
-    trial: TrialOptions,
+    plan: TrialPlan,
     published: list[dict[str, object]],
     options: StatisticsOptions,
     seed: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The three tables: synthesis, segmentation on real slices alone, and augmentation."""
-    figures = _figures(published)
-    real_alone = segmentation_scores["protocol"].isin([trial.baseline, FLOOR])
+    """The three tables: synthesis, segmentation on real slices alone, and augmentation.
+
+    Where two papers have a figure for one line, `published` is that of the method's own paper.
+    """
+    figures = _figures(published, plan)
+    figures = figures.drop_duplicates([key for key in statistics.CELL if key in figures])
+    real_alone = segmentation_scores["protocol"].isin([plan.options.baseline, FLOOR])
     trained = segmentation_scores["protocol"] != FLOOR
 
     def table(scores: pd.DataFrame, reference: dict[str, str] | None = None) -> pd.DataFrame:
@@ -214,5 +219,5 @@ def tabulate(
     return (
         table(synthesis_scores, {"method": ATLAS, "protocol": FLOOR}),
         table(segmentation_scores[real_alone]),
-        table(segmentation_scores[trained], {"protocol": trial.baseline}),
+        table(segmentation_scores[trained], {"protocol": plan.options.baseline}),
     )

@@ -8,7 +8,7 @@ from lesionlab.pipelines.evaluation.leakage import check_leakage
 TABLES = ["synthesis_table", "segmentation_table", "augmentation_table"]
 
 
-def create_pipeline(trial: str, **_: object) -> Pipeline:
+def create_pipeline(**_: object) -> Pipeline:
     """Score the test subjects, beside the floors a method must beat, and summarise.
 
     Nothing is scored before leakage is out: the cleared plan is kept nowhere, so that each run has to clear its own.
@@ -38,6 +38,12 @@ def create_pipeline(trial: str, **_: object) -> Pipeline:
                 ["cleared_plan", "slices", "synthetic", "segmenters"],
                 "sample_quality",
                 name="measure_samples",
+            ),
+            node(
+                samples.measure_diversity,
+                ["cleared_plan", "slices", "synthetic", "segmenters"],
+                "diversity",
+                name="measure_diversity",
             ),
             node(samples.look_for_copies, ["cleared_plan", "slices", "synthetic"], "copies", name="look_for_copies"),
             node(
@@ -71,7 +77,7 @@ def create_pipeline(trial: str, **_: object) -> Pipeline:
                 [
                     "synthesis_scores",
                     "segmentation_scores",
-                    f"params:trials.{trial}",
+                    "cleared_plan",
                     "params:published",
                     "params:statistics",
                     "params:seed",

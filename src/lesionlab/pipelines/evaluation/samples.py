@@ -56,6 +56,28 @@ def measure_samples(
     return pd.DataFrame(rows)
 
 
+def measure_diversity(
+    plan: TrialPlan, slices: SliceStore, synthetic: Mapping[str, SliceStore], segmenters: Mapping[str, TrainingRun]
+) -> pd.DataFrame:
+    """Spread of each synthesizer's slices over that of the real training slices, by kind of manipulation.
+
+    Features are those of :func:`measure_samples`.
+
+    Returns:
+        ``synthesizer, training_subjects, seed`` and the columns of
+        :func:`lesionlab.metrics.sample_quality.diversity`.
+    """
+    parts = []
+    for case in plan.synthesizers:
+        unet, made = _baseline(plan, case, segmenters), synthetic[case.key]
+        real = slices.batch(slices.select("train", "pathological", case.subjects))
+        one, two = sample_quality.standardised(_features(unet, real.images), _features(unet, made.batch().images))
+        table = sample_quality.diversity(one, two, made.table["manipulation"].tolist())
+        parts.append(pd.DataFrame([_about(case)] * len(table)).join(table))
+    columns = ["synthesizer", "training_subjects", "seed", "kind", "n", "distance", "ratio"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
 def _about(case: SynthesizerCase) -> dict[str, Any]:
     return {"synthesizer": case.name, "training_subjects": len(case.subjects), "seed": case.seed}
 

@@ -13,11 +13,13 @@ from lesionlab.data.lock import hold
 from lesionlab.data.names import listed
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
-from lesionlab.pipelines.evaluation.nodes import tabulate
+from lesionlab.pipelines.evaluation.nodes import claims, tabulate
+from lesionlab.trials.plan import TrialPlan
 
-__all__ = ["gather", "tabulate"]
+__all__ = ["claims", "gather", "gather_leakage", "gather_plan", "tabulate"]
 
 _SETTINGS, _SYNTHESIS, _SEGMENTATION = "settings.json", "synthesis_scores.parquet", "segmentation_scores.parquet"
+_LEAKAGE, _PLAN = "08_reporting/{trial}/leakage.csv", "05_model_input/{trial}/plan.json"  # below a fold's folder
 
 _log = logging.getLogger(__name__)
 
@@ -29,15 +31,7 @@ def gather(folders: Folders, studies: pd.DataFrame, trial: str) -> tuple[pd.Data
         InputError: no fold has scores, or one is being run; folds were run with different settings; a subject was
             tested in two folds, or is none of the cohort's any more.
     """
-    found = sorted(folders.workspace.glob(f"fold*/*/{trial}/{_SEGMENTATION}"))
-    outputs = {path.parts[-4]: path.parent for path in found}
-    if not outputs:
-        raise InputError(
-            "there are no folds to pool",
-            given=f"no {_SEGMENTATION} of the trial {trial} below {folders.workspace}/fold*",
-            allowed="at least one fold that was run to its end",
-            cure="run the trial's pipeline with --params=splits.fold=0, 1, ... first (make folds does it)",
-        )
+    outputs = _outputs(folders, trial)
     for path in outputs.values():
         hold(path.parents[1])
     _check_settings(outputs)
@@ -48,6 +42,51 @@ def gather(folders: Folders, studies: pd.DataFrame, trial: str) -> tuple[pd.Data
         for name in (_SYNTHESIS, _SEGMENTATION)
     )
     return synthesis, segmentation
+
+
+def gather_plan(folders: Folders, trial: str) -> TrialPlan:
+    """The first fold's plan: what the trial compares is the same in all of them, on whom it is trained is not."""
+    plan = next(iter(_files(folders, trial, _PLAN).values()))
+    return TrialPlan.model_validate_json(plan.read_text(encoding="utf-8"))
+
+
+def gather_leakage(folders: Folders, trial: str) -> pd.DataFrame:
+    """Everything that learnt or chose in any fold, with the subjects it has seen: column ``fold`` and the folds' own.
+
+    Raises:
+        InputError: a fold has scores and no such table.
+    """
+    tables = _files(folders, trial, _LEAKAGE)
+    parts = [pd.read_csv(path, dtype={"names": str}).assign(fold=fold) for fold, path in tables.items()]
+    found = pd.concat(parts, ignore_index=True)
+    return found[["fold", *(name for name in found if name != "fold")]]
+
+
+def _outputs(folders: Folders, trial: str) -> dict[str, Path]:
+    """Fold to the folder of its scores, of the folds that have any; an error where none has."""
+    found = sorted(folders.workspace.glob(f"fold*/*/{trial}/{_SEGMENTATION}"))
+    outputs = {path.parts[-4]: path.parent for path in found}
+    if not outputs:
+        raise InputError(
+            "there are no folds to pool",
+            given=f"no {_SEGMENTATION} of the trial {trial} below {folders.workspace}/fold*",
+            allowed="at least one fold that was run to its end",
+            cure="run the trial's pipeline with --params=splits.fold=0, 1, ... first (make folds does it)",
+        )
+    return outputs
+
+
+def _files(folders: Folders, trial: str, place: str) -> dict[str, Path]:
+    """Fold to a file of its own, of every fold that has scores."""
+    files = {fold: path.parents[1] / place.format(trial=trial) for fold, path in _outputs(folders, trial).items()}
+    if lacking := [str(path) for path in files.values() if not path.is_file()]:
+        raise InputError(
+            "a fold that has scores lacks what was written beside them",
+            given=f"no {listed(lacking)}",
+            allowed="folds that were run to their end",
+            cure="run these folds again (make folds does all of them)",
+        )
+    return files
 
 
 def _check_settings(outputs: Mapping[str, Path]) -> None:

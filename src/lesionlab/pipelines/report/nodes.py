@@ -14,11 +14,13 @@ from lesionlab.data.fingerprints import cohort_fingerprint
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.report import pictures, words
+from lesionlab.pipelines.report.paper_tables import rebuilt
 from lesionlab.pipelines.report.results import Results
 from lesionlab.reporting.content import Picture, ReportContent
 from lesionlab.reporting.qc_page import QCSummary
 from lesionlab.reporting.report import render_report
 from lesionlab.training.runs import TrainingRun
+from lesionlab.trials.claims import parts_taken_away
 from lesionlab.trials.claims import summary as claim_summary
 from lesionlab.trials.plan import TrialPlan
 
@@ -38,6 +40,7 @@ def make_report(
     segmenters: Mapping[str, TrainingRun],
     leakage: pd.DataFrame,
     sample_quality: pd.DataFrame,
+    diversity: pd.DataFrame,
     copies: pd.DataFrame,
     membership: pd.DataFrame,
     reliability: pd.DataFrame,
@@ -65,13 +68,17 @@ def make_report(
         lesion_classes=options.lesion_classes,
         lines=results.lines(facts.counts),
         compared=results.table(),
+        paper_tables=rebuilt(plan, options, synthesis_table, augmentation_table),
         facts=words.figures(facts),
         steps=words.steps(facts),
         split=words.split_table(facts),
         differences=change,
         leakage=leakage.drop(columns="names"),
-        claims=claim_summary(claims) if len(claims) else None,
+        claims=claims,
+        claim_counts=claim_summary(claims),
+        ablations=parts_taken_away(claims, plan.variants(), plan.betters()),
         sample_quality=sample_quality,
+        diversity=diversity,
         copies=copies,
         membership=membership,
         cohort_pictures=pictures.of_cohort(slices),

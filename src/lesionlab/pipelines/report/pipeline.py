@@ -20,6 +20,7 @@ def create_pipeline(**_: object) -> Pipeline:
         "segmenters",
         "leakage",
         "sample_quality",
+        "diversity",
         "copies",
         "membership",
         "reliability",

@@ -10,7 +10,7 @@ import pandas as pd
 from lesionlab.metrics.statistics import differences
 from lesionlab.pipelines.evaluation.nodes import FLOOR
 from lesionlab.reporting.content import Line
-from lesionlab.trials.plan import NO_SYNTHESIZER, TrialPlan
+from lesionlab.trials.plan import NO_SYNTHESIZER, SegmenterCase, TrialPlan
 
 SIZE = "training_subjects"
 
@@ -59,11 +59,16 @@ class Results(NamedTuple):
         """The small table's lines, in the plan's order."""
         found = {
             (len(case.subjects), self.plan.label(case)): Line(
-                len(case.subjects), self.plan.label(case), *counts[case.key], case.arm.conventional
+                len(case.subjects), self.plan.label(case), *counts[case.key], self._adds(case)
             )
             for case in self.plan.segmenters
         }
         return list(found.values())
+
+    def _adds(self, case: SegmenterCase) -> bool:
+        """Whether a segmenter differs from the baseline by synthetic slices alone."""
+        baseline = next(one.arm for one in self.plan.segmenters if one.arm_name == self.plan.options.baseline)
+        return case.arm.synthetic > 0 and case.arm.model_copy(update={"synthetic": baseline.synthetic}) == baseline
 
     def _named(self, rows: pd.DataFrame) -> pd.DataFrame:
         names = {(case.arm_name, case.synthesizer_name): self.plan.label(case) for case in self.plan.segmenters}

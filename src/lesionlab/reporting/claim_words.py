@@ -1,0 +1,89 @@
+"""Claims held against scores, in sentences and a table made from the figures alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from lesionlab.reporting import formats
+from lesionlab.reporting.charts import METRIC_WORDS
+
+FEW = 4  # comparisons of a claim, up to which its sentence tells each
+
+
+def sentences(claims: pd.DataFrame | None) -> list[dict[str, str]]:
+    """One sentence per claim and size of the training set.
+
+    Args:
+        claims: columns ``claim, metric, where, training_subjects, difference, ci_low, ci_high, p_value, n, verdict``,
+            a row per comparison.
+
+    Returns:
+        ``claim`` and ``found``: by verdict, each comparison where they are few, else their number and range.
+    """
+    if claims is None or claims.empty:
+        return []
+    several = claims["training_subjects"].nunique() > 1
+    found = []
+    for (claim, size), rows in claims.groupby(["claim", "training_subjects"], sort=False):
+        trained = f", trained on {size} subjects" if several else ""
+        told = "; ".join(_verdict(str(verdict), own, rows) for verdict, own in rows.groupby("verdict", sort=False))
+        found.append({"claim": f"{claim}{trained}", "found": f"{told}."})
+    return found
+
+
+def _verdict(verdict: str, own: pd.DataFrame, rows: pd.DataFrame) -> str:
+    """The comparisons that have this verdict, of all comparisons of the claim."""
+    if len(rows) <= FEW:
+        return f"{verdict} for {', '.join(_comparison(row) for row in own.to_dict('records'))}"
+    share = f"all {len(rows)}" if len(own) == len(rows) else f"{len(own)} of {len(rows)}"
+    least, greatest = formats.signed(own["difference"].min()), formats.signed(own["difference"].max())
+    between = f"difference {least}" if len(own) == 1 else f"differences {least} to {greatest}"
+    return f"{verdict} in {share} comparisons ({between}, {_people(own)})"
+
+
+def _comparison(row: Mapping[Any, Any]) -> str:
+    interval = formats.interval(row["ci_low"], row["ci_high"], formats.signed)
+    p_value = formats.p_value(row["p_value"])
+    p_told = f"p {p_value}" if p_value.startswith("<") else f"p = {p_value}"
+    change = formats.signed(row["difference"])
+    return f"{row['where']} ({change}, 95 % interval {interval}, {p_told}, n = {formats.whole(row['n'])})"
+
+
+def _people(rows: pd.DataFrame) -> str:
+    least, most = int(rows["n"].min()), int(rows["n"].max())
+    return f"n = {least}" if least == most else f"n = {least} to {most}"
+
+
+def parts_table(ablations: pd.DataFrame | None) -> pd.DataFrame | None:
+    """What taking a part away changed, a line per variant, measure and class, as text.
+
+    Args:
+        ablations: as for :func:`sentences`, and ``part``: the variant's title, ``published``: the paper's difference.
+
+    Returns:
+        None where there is none. Differences are the variant's minus the full method's; Dice first.
+    """
+    if ablations is None or ablations.empty:
+        return None
+    rows = ablations.assign(last=ablations["metric"] != "dice").sort_values("last", kind="stable")
+    table = pd.DataFrame(
+        {
+            "part taken away": rows["part"],
+            "measure": rows["metric"].map(lambda name: METRIC_WORDS.get(name, name)),
+            "where": rows["where"],
+            "training subjects": rows["training_subjects"].map(formats.whole),
+            "difference": rows["difference"].map(formats.signed),
+            "95 % interval": [
+                formats.interval(low, high, formats.signed)
+                for low, high in zip(rows["ci_low"], rows["ci_high"], strict=True)
+            ],
+            "p": rows["p_value"].astype(float).map(formats.p_value),
+            "n": rows["n"].map(formats.whole),
+            "published": rows["published"].astype(float).map(formats.signed),
+            "that it does worse": rows["verdict"],
+        }
+    )
+    return table if rows["training_subjects"].nunique() > 1 else table.drop(columns="training subjects")

@@ -1,0 +1,30 @@
+"""The papers' figures, of which two papers may have one each for the same thing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+PAPERS = {"samr": "SAMR 2020", "cgsamr": "CG-SAMR 2020"}  # method to the paper that brought it, the newest last
+
+
+def paper_of(source: str) -> str:
+    """The paper of a source: ``SAMR 2020`` of ``SAMR 2020, Table 2``."""
+    return source.partition(",")[0]
+
+
+def own_paper_first(figures: pd.DataFrame, methods: Mapping[str, str]) -> pd.DataFrame:
+    """The figures, those from the paper of the line's own method before those that another paper gives for it.
+
+    Args:
+        figures: columns ``method, synthesizer, source`` and others, a row per figure.
+        methods: synthesizers' names, and those of their variants, to methods. A line without any of them, as of real
+            slices alone, belongs to the newest of these methods.
+    """
+    if figures.empty:
+        return figures
+    newest = next((name for name in reversed(PAPERS) if name in methods.values()), "")
+    owners = figures["synthesizer"].map(methods).fillna(figures["method"].map(methods)).fillna(newest)
+    others = figures["source"].map(paper_of) != owners.map(PAPERS).fillna("")
+    return figures.assign(others=others).sort_values("others", kind="stable").drop(columns="others")
