@@ -16,6 +16,12 @@ from lesionlab.training.side_by_side import GPUS, Place, side_by_side
 from lesionlab.training.stop import Interrupted
 
 
+def wait_until_asked(where, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not where.processes.asked and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 def test_one_place_works_in_order_in_this_process():
     seen = []
     works = {name: lambda where, name=name: seen.append((name, where.apart)) or name for name in "bac"}
@@ -69,9 +75,7 @@ def test_a_signal_lets_nothing_else_begin():
         begun.append(where.number)
         if len(begun) == 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        deadline = time.monotonic() + 10
-        while not where.processes.asked and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until_asked(where)
         raise InterruptedError("as asked")
 
     before = signal.getsignal(signal.SIGTERM)
@@ -83,9 +87,7 @@ def test_a_signal_lets_nothing_else_begin():
 def test_a_signal_between_two_works_stops_as_well():
     def work(where):
         os.kill(os.getpid(), signal.SIGTERM)
-        deadline = time.monotonic() + 10
-        while not where.processes.asked and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until_asked(where)
         return "done"
 
     with pytest.raises(Interrupted, match="between two trainings"):
@@ -99,9 +101,7 @@ def test_control_c_stops_as_well():
         begun.append(where.number)
         if len(begun) == 1:
             os.kill(os.getpid(), signal.SIGINT)
-        deadline = time.monotonic() + 10
-        while not where.processes.asked and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until_asked(where)
 
     with pytest.raises(KeyboardInterrupt):
         side_by_side(dict.fromkeys("abcdef", work), 2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt's names for them, malloc.h
 KEPT = (2**30, 2**25)  # bytes, larger blocks still go back at once; older libraries refuse more than the second
@@ -19,9 +18,6 @@ def keep_freed_memory() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    # Trimming alone would end glibc's own adaptation, so it comes second.
-    return mallopt is not None and any(mallopt(MMAP_THRESHOLD, size) == 1 for size in KEPT) and _trim_late(mallopt)
-
-
-def _trim_late(mallopt: Callable[[int, int], int]) -> bool:
-    return mallopt(TRIM_THRESHOLD, max(KEPT)) == 1
+    if mallopt is None or not any(mallopt(MMAP_THRESHOLD, size) == 1 for size in KEPT):
+        return False
+    return mallopt(TRIM_THRESHOLD, max(KEPT)) == 1  # last, for alone it would end glibc's own adaptation

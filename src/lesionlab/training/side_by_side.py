@@ -117,7 +117,9 @@ class _Crew:
                 raise
         self._raise()
         if self._processes.asked:
-            raise Interrupted("a trial", "as a signal asked between two trainings", None, None, "what is finished")
+            raise Interrupted(
+                "a trial", "as a signal asked between two trainings", None, None, "the experiment's folder"
+            )
 
     def _one(self, name: str, work: Callable[[Place], Any]) -> None:
         if self._errors or self._processes.asked:
