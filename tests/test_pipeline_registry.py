@@ -43,6 +43,7 @@ IN_ORDER = [
     "measure_samples",
     "measure_diversity",
     "look_for_copies",
+    "judge_slices",
     "infer_membership",
     "measure_reliability",
     "hold_against_claims",
@@ -133,6 +134,7 @@ def test_each_stage_runs_after_the_one_it_reads(pipelines):
         "measure_samples",
         "measure_diversity",
         "look_for_copies",
+        "judge_slices",
         "infer_membership",
         "measure_reliability",
         "hold_against_claims",
@@ -148,7 +150,7 @@ def test_what_was_seen_is_looked_at_after_the_last_training_and_told_in_the_repo
     after = names(main.from_nodes("cgsamr.check_leakage"))
     assert "cgsamr.make_report" in after
     scored = ("score_synthesis", "score_segmentation", "measure_samples", "measure_diversity", "look_for_copies")
-    scored += ("infer_membership", "measure_reliability", "hold_against_claims", "tabulate")
+    scored += ("judge_slices", "infer_membership", "measure_reliability", "hold_against_claims", "tabulate")
     assert after >= {f"cgsamr.{name}" for name in scored}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionlab.reporting.sample_charts import nearest_curves, reliability_plot
+from lesionlab.reporting.sample_charts import membership_curves, nearest_curves, reliability_plot
 
 
 def test_curves_of_two_regions(decoded):
@@ -18,6 +18,16 @@ def test_curves_of_two_regions(decoded):
     # Synthetic slices lie nearer: where they are drawn the picture differs from that without them.
     without = decoded(nearest_curves({"whole picture": {"real": sets["real"]}}))
     assert without.shape != one.shape or (without != one).any()
+
+
+def test_membership_has_a_plot_per_synthesizer(decoded):
+    rng = np.random.default_rng(0)
+    chance, known = (rng.normal(0, 1, 40), rng.normal(0, 1, 30)), (rng.normal(3, 1, 40), rng.normal(0, 1, 30))
+    one, other = decoded(membership_curves({"SAMR": chance})), decoded(membership_curves({"SAMR": known}))
+    assert one.shape != other.shape or (one != other).any()
+    assert decoded(membership_curves({"SAMR": chance, "CG-SAMR": known})).shape[1] > 1.5 * one.shape[1]
+    with pytest.raises(ValueError, match="no synthesizer"):
+        membership_curves({})
 
 
 def test_no_distance_is_refused():

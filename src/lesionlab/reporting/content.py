@@ -115,6 +115,7 @@ class ReportContent:
         paper_tables: the papers' tables, ours beside theirs.
         sample_quality, diversity, copies, membership: measures of the sets of synthetic slices.
         copy_pictures: how near synthetic slices lie to training slices.
+        membership_pictures: how discriminators score the slices they were trained on, and others.
         cohort_pictures, result_pictures, synthesis_pictures, training_pictures, moments: pictures by section.
         floors: floor's method name -> what it is.
         truth: columns ``stage, subject, measure, value``; empty or None where there is no truth.
@@ -152,6 +153,7 @@ class ReportContent:
     copies: pd.DataFrame | None = None
     membership: pd.DataFrame | None = None
     copy_pictures: Sequence[Picture] = ()
+    membership_pictures: Sequence[Picture] = ()
     cohort_pictures: Sequence[Picture] = ()
     result_pictures: Sequence[Picture] = ()
     synthesis_pictures: Sequence[Picture] = ()

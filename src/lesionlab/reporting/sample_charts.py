@@ -1,4 +1,4 @@
-"""Plots of sets of synthetic slices: how near they lie to training slices, and whether confidence foretells error."""
+"""Plots of sets of synthetic slices: are they copies, are training slices known again, does confidence tell error?"""
 
 from __future__ import annotations
 
@@ -39,6 +39,30 @@ def nearest_curves(distances: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
         axes[0].set_ylabel("share of slices")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
+        return style.to_png(figure)
+
+
+def membership_curves(scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> bytes:
+    """Share of real slices that discriminators score at most so high: those trained on, and held-out ones; PNG.
+
+    Args:
+        scores: synthesizer's title (of its plot) to the scores ``(n,)`` of slices trained on and ``(m,)`` of others.
+
+    Raises:
+        ValueError: no synthesizer.
+    """
+    if not scores:
+        raise ValueError("there is no synthesizer whose discriminators' scores could be drawn")
+    with style.look():
+        figure, axes = style.new_axes(len(scores), size=(min(10.0, 3.6 * len(scores) + 0.4), 3.3), sharey=True)
+        for axis, (title, (members, strangers)) in zip(axes, scores.items(), strict=True):
+            axis.ecdf(strangers, color=style.SERIES[0], linewidth=1.8, label="held out")
+            axis.ecdf(members, color=style.SERIES[1], linewidth=1.8, label="trained on")
+            axis.set_title(title)
+            axis.set_xlabel("discriminators' mean score")
+        axes[0].set_ylabel("share of real slices")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
         return style.to_png(figure)
 
 

@@ -17,6 +17,7 @@ from lesionlab.methods.registry import make_method
 from lesionlab.pipelines.evaluation.samples import (
     coarse_error,
     infer_membership,
+    judge_slices,
     look_for_copies,
     measure_diversity,
     measure_reliability,
@@ -132,7 +133,13 @@ def test_a_set_of_copies_lies_nearer_to_the_training_slices_than_test_slices_do(
 
 
 def test_membership_without_training_is_chance_of_a_few_slices(plan, slices, synthesizers):
-    table = infer_membership(plan, slices, synthesizers)
+    judged = judge_slices(plan, slices, synthesizers)
+    # Two synthesizers, each with the slices of its two training subjects and with the test slices.
+    members = slices.select("train", subject=plan.synthesizers[0].subjects)
+    counts = judged.groupby(["synthesizer", "trained_on"]).size()
+    assert counts["samr", True] == counts["cgsamr", True] == len(members)
+    assert counts["samr", False] == counts["cgsamr", False] == len(slices.select("test"))
+    table = infer_membership(judged)
     assert table["synthesizer"].tolist() == ["samr", "cgsamr"]
     assert table["auc"].between(0, 1).all()
 

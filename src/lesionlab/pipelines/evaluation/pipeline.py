@@ -47,11 +47,12 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             node(samples.look_for_copies, ["cleared_plan", "slices", "synthetic"], "copies", name="look_for_copies"),
             node(
-                samples.infer_membership,
+                samples.judge_slices,
                 ["cleared_plan", "slices", "synthesizers"],
-                "membership",
-                name="infer_membership",
+                "discriminator_scores",
+                name="judge_slices",
             ),
+            node(samples.infer_membership, "discriminator_scores", "membership", name="infer_membership"),
             node(
                 samples.measure_reliability,
                 ["cleared_plan", "slices", "synthesizers"],

@@ -21,6 +21,8 @@ from lesionlab.training.validation import segment
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 
 _BATCH = 32
+_ABOUT = ["synthesizer", "training_subjects", "seed"]
+_JUDGED = [*_ABOUT, "subject", "study", "plane", "trained_on", "score"]
 REGIONS: tuple[memorisation.Region, ...] = ("image", "lesion")
 
 
@@ -74,12 +76,19 @@ def measure_diversity(
         one, two = sample_quality.standardised(_features(unet, real.images), _features(unet, made.batch().images))
         table = sample_quality.diversity(one, two, made.table["manipulation"].tolist())
         parts.append(pd.DataFrame([_about(case)] * len(table)).join(table))
-    columns = ["synthesizer", "training_subjects", "seed", "kind", "n", "distance", "ratio"]
+    columns = [*_ABOUT, "kind", "n", "distance", "ratio"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def _about(case: SynthesizerCase) -> dict[str, Any]:
-    return {"synthesizer": case.name, "training_subjects": len(case.subjects), "seed": case.seed}
+    return dict(zip(_ABOUT, (case.name, len(case.subjects), case.seed), strict=True))
+
+
+def of_case(case: SynthesizerCase, table: pd.DataFrame) -> pd.DataFrame:
+    """A synthesizer's own rows of a table of all."""
+    if table.empty:
+        return table
+    return table[(table[_ABOUT] == _about(case)).all(axis=1)]
 
 
 def _baseline(plan: TrialPlan, case: SynthesizerCase, segmenters: Mapping[str, TrainingRun]) -> UNetSegmenter:
@@ -132,7 +141,7 @@ def look_for_copies(plan: TrialPlan, slices: SliceStore, synthetic: Mapping[str,
             made, natural = nearest_of(case, slices, synthetic[case.key], region)
             if natural["other_subjects_distance"].notna().any():
                 parts.append(memorisation.compare_nearest(made, natural).assign(region=region, **_about(case)))
-    columns = ["synthesizer", "training_subjects", "seed", "region"]
+    columns = [*_ABOUT, "region"]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
     return table[[*columns, *(name for name in table if name not in columns)]]
 
@@ -157,27 +166,46 @@ def _pictures(slices: SliceStore, places: np.ndarray) -> memorisation.Pictures:
     return memorisation.Pictures(arrays.images, arrays.labels, slices.table.iloc[places].reset_index(drop=True))
 
 
-def infer_membership(plan: TrialPlan, slices: SliceStore, synthesizers: Mapping[str, TrainingRun]) -> pd.DataFrame:
+def judge_slices(plan: TrialPlan, slices: SliceStore, synthesizers: Mapping[str, TrainingRun]) -> pd.DataFrame:
+    """What each synthesizer's discriminators think of the real slices it was trained on, and of the test slices.
+
+    Returns:
+        ``synthesizer, training_subjects, seed, subject, study, plane, trained_on, score``; a row per slice, the score
+        being the discriminators' mean logit.
+    """
+    parts = []
+    for case in plan.synthesizers:
+        method = synthesizers[case.key].method()
+        assert isinstance(method, SAMR)
+        for trained_on, places in (
+            (True, slices.select("train", subject=case.subjects)),
+            (False, slices.select("test")),
+        ):
+            rows = slices.table.iloc[places][["subject", "study", "plane"]].reset_index(drop=True)
+            rows = rows.assign(trained_on=trained_on, score=_judged(method, slices, places))
+            parts.append(pd.DataFrame([_about(case)] * len(rows)).join(rows))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_JUDGED)
+
+
+def infer_membership(judged: pd.DataFrame) -> pd.DataFrame:
     """Whether the discriminators' score of a real slice tells if it was trained on.
+
+    Args:
+        judged: as :func:`judge_slices` returns it.
 
     Returns:
         ``synthesizer, training_subjects, seed, auc, ci_low, ci_high``; 0.5 is chance.
     """
     rows = []
-    for case in plan.synthesizers:
-        method = synthesizers[case.key].method()
-        assert isinstance(method, SAMR)
-        members, strangers = slices.select("train", subject=case.subjects), slices.select("test")
-        subjects = slices.table["subject"].to_numpy()
+    for _, own in judged.groupby(_ABOUT, sort=False):
+        about = {name: own[name].iloc[0] for name in _ABOUT}
+        member = own["trained_on"].to_numpy(bool)
+        scores, subjects = own["score"].to_numpy(), own["subject"].to_numpy()
         found = memorisation.membership_inference(
-            _judged(method, slices, members),
-            subjects[members],
-            _judged(method, slices, strangers),
-            subjects[strangers],
-            seed=case.seed,
+            scores[member], subjects[member], scores[~member], subjects[~member], seed=int(about["seed"])
         )
-        rows.append({**_about(case), **found._asdict()})
-    return pd.DataFrame(rows)
+        rows.append({**about, **found._asdict()})
+    return pd.DataFrame(rows, columns=[*_ABOUT, *memorisation.Membership._fields])
 
 
 def _judged(method: SAMR, slices: SliceStore, places: np.ndarray) -> np.ndarray:

@@ -42,6 +42,7 @@ def make_report(
     sample_quality: pd.DataFrame,
     diversity: pd.DataFrame,
     copies: pd.DataFrame,
+    discriminator_scores: pd.DataFrame,
     membership: pd.DataFrame,
     reliability: pd.DataFrame,
     claims: pd.DataFrame,
@@ -87,6 +88,7 @@ def make_report(
         synthesis_pictures=_of_synthesis(shown, slices, synthesizers, synthetic, synthesis_table)
         + pictures.of_confidence(shown, slices, reliability),
         copy_pictures=pictures.of_copies(shown, slices, synthetic),
+        membership_pictures=pictures.of_membership(shown, discriminator_scores),
         training_pictures=pictures.of_training(shown, synthesizers, segmenters),
         moments=[pictures.of_moments(case, slices, synthesizers[case.key]) for case in shown.synthesizers],
         floors=words.floors(options.lesion_classes),

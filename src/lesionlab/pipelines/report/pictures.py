@@ -176,14 +176,26 @@ def _closest(case: SynthesizerCase, slices: SliceStore, synthetic: SliceStore, m
     return Picture(data, f"{case.recipe.title}, closest pairs", told)
 
 
+def of_membership(plan: TrialPlan, judged: pd.DataFrame) -> list[Picture]:
+    """Whether the discriminators score the slices they were trained on higher than held-out ones."""
+    scores = {}
+    for case in plan.synthesizers:
+        own = samples.of_case(case, judged)
+        known = own["trained_on"].to_numpy(bool)
+        scores[case.recipe.title] = (own.loc[known, "score"].to_numpy(), own.loc[~known, "score"].to_numpy())
+    if not scores:
+        return []
+    told = "Real slices by the discriminators' mean score. Two lines far apart: training slices are known again."
+    return [Picture(sample_charts.membership_curves(scores), "Are training slices known again?", told)]
+
+
 def of_confidence(plan: TrialPlan, slices: SliceStore, reliability: pd.DataFrame) -> list[Picture]:
     """Mean error by confidence of each synthesizer that has confidence maps."""
     found = []
     for case in plan.synthesizers:
-        rows = reliability[reliability["synthesizer"] == case.name]
+        rows = samples.of_case(case, reliability)
         if len(rows):
-            mine = (rows["training_subjects"] == len(case.subjects)) & (rows["seed"] == case.seed)
-            drawn = sample_charts.reliability_plot(rows[mine], sequences=slices.sequences)
+            drawn = sample_charts.reliability_plot(rows, sequences=slices.sequences)
             told = "Mean error of the coarse image by confidence, over the test subjects' brains; bars: 95 % intervals."
             found.append(Picture(drawn, f"Does {case.recipe.title}'s confidence foretell its error?", told))
     return found

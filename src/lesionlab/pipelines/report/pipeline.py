@@ -22,6 +22,7 @@ def create_pipeline(**_: object) -> Pipeline:
         "sample_quality",
         "diversity",
         "copies",
+        "discriminator_scores",
         "membership",
         "reliability",
         "claims",
