@@ -95,6 +95,11 @@ class AugmentationOptions(BaseModel):
 
     manipulation: ManipulationOptions = ManipulationOptions()
     conventional: ConventionalOptions = ConventionalOptions()  # type: ignore[call-arg]
+    synthesizers: ConventionalOptions | None = Field(
+        None,
+        description="chance changes of the slices that synthesizers learn from, which the papers have not; without "
+        "them discriminators know the slices of a few subjects by heart; null: none",
+    )
 
 
 class StatisticsOptions(BaseModel):

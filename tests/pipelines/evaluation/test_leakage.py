@@ -55,7 +55,7 @@ def honest(tmp_path_factory, write_slices, new_plan) -> tuple[Path, Any]:
     run_stage(root / "template", {TEMPLATE: ["a", "b"]}, build_template, fingerprints={TEMPLATE: "1"})
     slices, folders, augmentation = write_slices(root), Folders(root, root), AugmentationOptions()
     plan = new_plan(slices, arms=("real", "real+50%"), sizes=(1, "all"))
-    synthesizers = nodes.train_synthesizers(plan, slices, folders, RUN)
+    synthesizers = nodes.train_synthesizers(plan, slices, folders, augmentation, RUN)
     synthetic = synthesize(plan, slices, synthesizers, folders, augmentation)
     nodes.train_segmenters(plan, slices, synthetic, folders, UNET, STEPS, augmentation, RUN)
     return root, plan

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lesionlab.config import ExperimentConfigLoader
+from lesionlab.data.conventional import ConventionalOptions
 from lesionlab.data.mapped_slices import open_slices
 from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
@@ -57,8 +58,8 @@ def folders(tmp_path):
 def train_cgsamr(new_plan):
     """Trains a trial's one synthesizer."""
 
-    def train(slices, folders, **plan) -> TrainingRun:
-        (run,) = nodes.train_synthesizers(new_plan(slices, **plan), slices, folders, RUN).values()
+    def train(slices, folders, augmentation=AUGMENTATION, **plan) -> TrainingRun:
+        (run,) = nodes.train_synthesizers(new_plan(slices, **plan), slices, folders, augmentation, RUN).values()
         return run
 
     return train
@@ -102,6 +103,16 @@ def test_cgsamr_learns_nothing_from_validation_and_test_subjects(new_slices, fol
     own = train_cgsamr(new_slices("own", paint("b")), folders("own"))
     assert equal(plain, others) and not equal(plain, own)
     assert plain.subjects() == ["a", "b"]
+
+
+def test_a_synthesizers_slices_are_changed_by_chance_where_that_is_asked_for(new_slices, folders, train_cgsamr):
+    slices, flips = new_slices(), ConventionalOptions(flip_probability=0.5, rotate_probability=0)
+    plain, changed = train_cgsamr(slices, folders("x")), AugmentationOptions(synthesizers=flips)
+    flipped = train_cgsamr(slices, folders("y"), changed)
+    again = train_cgsamr(slices, folders("z"), changed)
+    assert equal(flipped, again) and not equal(flipped, plain)
+    # What was trained on changed slices is not taken for what was not.
+    assert equal(train_cgsamr(slices, folders("y")), plain)
 
 
 def test_cgsamr_learns_nothing_from_training_subjects_that_a_smaller_set_leaves_out(new_slices, folders, train_cgsamr):
@@ -220,7 +231,7 @@ def test_nothing_is_trained_on_a_test_subjects_slice_that_is_labelled_as_train(n
     torn, at = new_slices(change=relabelled("train", "d_1")), folders("x")
     plan = new_plan(torn)
     with pytest.raises(InputError, match="leakage: subjects of the slices are in more than one split.*Given: d"):
-        nodes.train_synthesizers(plan, torn, at, RUN)
+        nodes.train_synthesizers(plan, torn, at, AUGMENTATION, RUN)
     with pytest.raises(InputError, match="leakage: subjects of the slices are in more than one split.*Given: d"):
         nodes.train_segmenters(plan, torn, {FIRST: torn}, at, UNET, STEPS, AUGMENTATION, RUN)
     assert not at.results.exists()

@@ -229,7 +229,10 @@ def _share_in_slices(facts: Facts) -> str:
 
 def _learning(facts: Facts) -> list[Step]:
     options, tables = facts.options, [store.table for store in facts.synthetic.values()]
-    steps = [_synthesizer(recipe) for recipe in {case.name: case.recipe for case in facts.plan.synthesizers}.values()]
+    steps = [
+        _synthesizer(recipe, options)
+        for recipe in {case.name: case.recipe for case in facts.plan.synthesizers}.values()
+    ]
     if tables:
         kinds = pd.concat(tables)["manipulation"].value_counts()
         done = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
@@ -253,11 +256,12 @@ def _learning(facts: Facts) -> list[Step]:
     ]
 
 
-def _synthesizer(recipe: Recipe) -> Step:
+def _synthesizer(recipe: Recipe, options: Parameters) -> Step:
     weights = recipe.options["weights"]
     against = "six discriminators" if recipe.options["discriminator"]["label_wise"] else "two discriminators"
     given = "label map and atlas" if recipe.options["generator"]["atlas"] else "label map alone"
-    told = f"A generator learnt to draw all sequences from {given}, against {against}, with {_terms(weights)}."
+    changed = ", on slices changed by chance" if options.augmentation.synthesizers else ""
+    told = f"A generator learnt to draw all sequences from {given}{changed}, against {against}, with {_terms(weights)}."
     return Step(recipe.title, told, _length(recipe.training))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesionlab.data.conventional import augment, augmenter
+from lesionlab.data.conventional import ConventionalOptions, augment, augmenter
 from lesionlab.data.fingerprints import fingerprint_of
 from lesionlab.data.mapped_slices import Selection
 from lesionlab.data.slice_store import SliceStore
@@ -68,21 +68,31 @@ def _say_absent_classes(plan: TrialPlan, slices: SliceStore) -> None:
 
 
 def train_synthesizers(
-    plan: TrialPlan, slices: SliceStore, folders: Folders, run_options: RunOptions
+    plan: TrialPlan, slices: SliceStore, folders: Folders, augmentation: AugmentationOptions, run_options: RunOptions
 ) -> dict[str, TrainingRun]:
     """Each synthesizer on all slices of its own subjects."""
-    works = {case.key: partial(_train_synthesizer, case, slices, folders) for case in plan.synthesizers}
+    work = partial(_train_synthesizer, slices=slices, folders=folders, changes=augmentation.synthesizers)
+    works = {case.key: partial(work, case) for case in plan.synthesizers}
     return side_by_side(works, run_options.trainings, tracking_variables())
 
 
-def _train_synthesizer(case: SynthesizerCase, slices: SliceStore, folders: Folders, where: Place) -> TrainingRun:
+def _train_synthesizer(
+    case: SynthesizerCase, where: Place, *, slices: SliceStore, folders: Folders, changes: ConventionalOptions | None
+) -> TrainingRun:
     places = slices.select("train", subject=case.subjects)
     _require_lesions(case, slices)
     training = seeded(case.recipe.training, case.seed)
     method = make_method(case.recipe.method, case.recipe.options, task_of(slices), case.seed)
     judge = validation(slices, _VALIDATE_SYNTHESIZER)
-    code = code_of(entry(case.recipe.method).method, fit, validation_accuracy)
-    key = fingerprint_of(slices.fingerprint, case.subjects, case.recipe.options, training.decisive(), case.seed, code)
+    key = fingerprint_of(
+        slices.fingerprint,
+        case.subjects,
+        case.recipe.options,
+        changes,
+        training.decisive(),
+        case.seed,
+        code_of(entry(case.recipe.method).method, fit, augment, validation_accuracy),
+    )
     return train_once_on_devices(
         method,
         [selection(slices, places)],
@@ -90,6 +100,7 @@ def _train_synthesizer(case: SynthesizerCase, slices: SliceStore, folders: Folde
         folders.model("synthesizers") / case.key,
         key,
         subjects=learnt_from(slices, places, slices, case.key),
+        augment=changing(changes),
         validate=judge,
         validated_on=judged_on(judge, slices),
         tracker=tracker(f"synthesizers/{case.key}"),
@@ -171,7 +182,7 @@ def _train_segmenter(
         folders.model("segmenters") / case.key,
         key,
         subjects=subjects,
-        augment=Maker(target=_AUGMENT, arguments=conventional.model_dump()) if conventional is not None else None,
+        augment=changing(conventional),
         tracker=tracker(f"segmenters/{case.key}"),
         validate=judge,
         validated_on=judged_on(judge, slices),
@@ -208,6 +219,11 @@ def task_of(slices: SliceStore) -> Task:
 def selection(store: SliceStore, places: np.ndarray, prior: bool = True) -> Selection:
     """Slices of a store, for a training that reads them itself."""
     return Selection(store=store.root.resolve(), places=tuple(places.tolist()), prior=prior)
+
+
+def changing(options: ConventionalOptions | None) -> Maker | None:
+    """Chance changes of every batch, for a training that draws them itself; None for none."""
+    return Maker(target=_AUGMENT, arguments=options.model_dump()) if options is not None else None
 
 
 def tracker(prefix: str) -> Maker:

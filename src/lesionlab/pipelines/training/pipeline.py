@@ -15,7 +15,7 @@ def create_pipeline(trial: str, **_: object) -> Pipeline:
             node(make_plan, ["slices", "cohort", "parameters"], "plan", name="make_plan"),
             node(
                 nodes.train_synthesizers,
-                ["plan", "slices", "folders", "params:run"],
+                ["plan", "slices", "folders", "params:augmentation", "params:run"],
                 "synthesizers",
                 name="train_synthesizers",
             ),
