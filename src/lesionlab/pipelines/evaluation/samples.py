@@ -253,11 +253,13 @@ def coarse_error(
 
     None for a synthesizer without confidence maps.
     """
-    parts = [coarse_of(method, slices.batch(part)) for part in _parts(places)]
-    found = [part for part in parts if part is not None]
-    if not found:
-        return None
-    confidence, error, labels = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    parts = []
+    for part in _parts(places):
+        found = coarse_of(method, slices.batch(part))
+        if found is None:
+            return None
+        parts.append(found)
+    confidence, error, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return confidence, error, labels
 
 
