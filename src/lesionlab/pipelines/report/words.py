@@ -80,7 +80,8 @@ class Facts(NamedTuple):
 
 def methods(facts: Facts) -> str:
     """The synthesizers' names."""
-    return " and ".join(facts.plan.titles().values()) or "no synthesizer"
+    titles = facts.plan.titles().values()
+    return _listed(titles) if titles else "no synthesizer"
 
 
 def title(facts: Facts) -> str:
