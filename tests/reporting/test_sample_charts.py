@@ -26,6 +26,9 @@ def test_membership_has_a_plot_per_synthesizer(decoded):
     one, other = decoded(membership_curves({"SAMR": chance})), decoded(membership_curves({"SAMR": known}))
     assert one.shape != other.shape or (one != other).any()
     assert decoded(membership_curves({"SAMR": chance, "CG-SAMR": known})).shape[1] > 1.5 * one.shape[1]
+    # Three side by side; a fourth begins a new row, and no plot gets narrower.
+    three, four = (decoded(membership_curves(dict.fromkeys("abcd"[:n], chance))) for n in (3, 4))
+    assert four.shape[1] == three.shape[1] and four.shape[0] > 1.7 * three.shape[0]
     with pytest.raises(ValueError, match="no synthesizer"):
         membership_curves({})
 

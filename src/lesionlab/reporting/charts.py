@@ -145,8 +145,9 @@ def low_data_curve(
                 places = np.array([sizes.index(size) for size in own["training_subjects"]])
                 places = places + (at - (len(protocols) - 1) / 2) * _NUDGE
                 colour = style.SERIES[at % len(style.SERIES)]
+                line = "o-" if at < len(style.SERIES) else "s--"  # where colours come a second time
                 axis.vlines(places, own["ci_low"], own["ci_high"], color=colour, linewidth=1.0)
-                axis.plot(places, own["mean"], "o-", color=colour, markersize=5, linewidth=1.4, label=protocol)
+                axis.plot(places, own["mean"], line, color=colour, markersize=5, linewidth=1.4, label=protocol)
             axis.set_title(name)
             axis.set_xticks(range(len(sizes)), [str(int(size)) for size in sizes])
             axis.set_xlabel("training subjects")

@@ -10,6 +10,7 @@ import pandas as pd
 from lesionlab.reporting import style
 
 _POINTS = 201  # of a cumulative curve
+_COLUMNS = 3  # plots side by side
 
 
 def nearest_curves(distances: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
@@ -54,13 +55,18 @@ def membership_curves(scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> by
     if not scores:
         raise ValueError("there is no synthesizer whose discriminators' scores could be drawn")
     with style.look():
-        figure, axes = style.new_axes(len(scores), size=(min(10.0, 3.6 * len(scores) + 0.4), 3.3), sharey=True)
-        for axis, (title, (members, strangers)) in zip(axes, scores.items(), strict=True):
+        columns = min(_COLUMNS, len(scores))
+        rows = -(-len(scores) // columns)
+        figure, axes = style.new_axes(columns, rows, size=(3.2 * columns + 0.4, 2.7 * rows + 0.5), sharey=True)
+        for axis in axes[len(scores) :]:
+            axis.set_axis_off()
+        for axis, (title, (members, strangers)) in zip(axes, scores.items(), strict=False):
             axis.ecdf(strangers, color=style.SERIES[0], linewidth=1.8, label="held out")
             axis.ecdf(members, color=style.SERIES[1], linewidth=1.8, label="trained on")
             axis.set_title(title)
             axis.set_xlabel("discriminators' mean score")
-        axes[0].set_ylabel("share of real slices")
+        for axis in axes[::columns]:
+            axis.set_ylabel("share of real slices")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
         return style.to_png(figure)

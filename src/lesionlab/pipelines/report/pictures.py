@@ -134,23 +134,26 @@ def of_manipulations(slices: SliceStore, synthetic: SliceStore) -> list[Picture]
 
 
 def of_copies(plan: TrialPlan, slices: SliceStore, synthetic: Mapping[str, SliceStore]) -> list[Picture]:
-    """How near synthetic slices lie to training slices, and the nearest pairs."""
-    curves_of: dict[str, dict[str, np.ndarray]] = {"whole picture": {}, "lesion": {}}
-    pairs = []
-    for case in plan.synthesizers:
-        store, title = synthetic[case.key], case.recipe.title
-        for (name, sets), region in zip(curves_of.items(), samples.REGIONS, strict=True):
-            made, natural = samples.nearest_of(case, slices, store, region)
-            sets["test slices (other subjects)"] = natural["other_subjects_distance"].to_numpy()
-            sets[f"{title}, other subjects"] = made["other_subjects_distance"].to_numpy()
-            sets[f"{title}, its own target"] = made["target_distance"].to_numpy()
-            if name == "whole picture":
-                pairs.append(_closest(case, slices, store, made))
+    """How near each synthesizer's slices lie to training slices, and the nearest pairs."""
+    return [picture for case in plan.synthesizers for picture in _copies_of(case, slices, synthetic[case.key])]
+
+
+def _copies_of(case: SynthesizerCase, slices: SliceStore, synthetic: SliceStore) -> list[Picture]:
+    found = {region: samples.nearest_of(case, slices, synthetic, region) for region in samples.REGIONS}
+    curves_of = {
+        "whole picture" if region == "image" else region: {
+            "test slices (other subjects)": natural["other_subjects_distance"].to_numpy(),
+            "synthetic, other subjects": made["other_subjects_distance"].to_numpy(),
+            "synthetic, its own target": made["target_distance"].to_numpy(),
+        }
+        for region, (made, natural) in found.items()
+    }
     if not any(np.isfinite(values).any() for sets in curves_of.values() for values in sets.values()):
         return []
     drawn = sample_charts.nearest_curves(curves_of)
     told = "Share of slices whose nearest training slice is at most so far. Left of the test slices' line: suspicious."
-    return [Picture(drawn, "How near to the training slices", told), *pairs]
+    title = f"How near {case.recipe.title}'s slices lie to the training slices"
+    return [Picture(drawn, title, told), _closest(case, slices, synthetic, found["image"][0])]
 
 
 def _closest(case: SynthesizerCase, slices: SliceStore, synthetic: SliceStore, made: pd.DataFrame) -> Picture:
