@@ -10,16 +10,17 @@ Result:  benchmarks/full_size_steps.json, one entry per method, device, precisio
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import resource
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
+from entries import record
 from scipy import ndimage
 
 from lesionlab.data.batches import Slices
@@ -54,7 +55,8 @@ def main() -> None:
     )
     with TemporaryDirectory() as folder:  # the checkpoint of so many parameters takes 8 GB
         fit(method, slices, training, folder, tracker=Stopwatch(times), resume=False)
-    record(options, times, side, sum(p.numel() for p in method.parameters()))
+    weights = sum(p.numel() for p in method.parameters())
+    record(__file__, entry(options, times, side, weights), ("method", "device", "precision", "batch"))
 
 
 def arguments() -> argparse.Namespace:
@@ -98,12 +100,12 @@ class Stopwatch:
         """Nothing to keep."""
 
 
-def record(options: argparse.Namespace, times: list[float], side: int, parameters: int) -> None:
-    """Add the figures to the JSON file beside this script."""
+def entry(options: argparse.Namespace, times: list[float], side: int, parameters: int) -> dict[str, Any]:
+    """What the JSON file says."""
     on_gpu = torch.cuda.is_available()
     device = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
     gib = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else peak_gib()
-    entry = {
+    return {
         "method": options.method,
         "device": device,
         "precision": options.precision,
@@ -115,12 +117,6 @@ def record(options: argparse.Namespace, times: list[float], side: int, parameter
         "parameters": parameters,
         "torch": torch.__version__,
     }
-    path = Path(__file__).with_suffix(".json")
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    keys = ("method", "device", "precision", "batch")
-    kept = [other for other in known if any(other[key] != entry[key] for key in keys)]
-    path.write_text(json.dumps([*kept, entry], indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(entry, indent=2))
 
 
 def peak_gib() -> float:

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from entries import record
 from plain_training import plain_step
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -55,6 +56,7 @@ MATMUL = {"cpu": 2048, "cuda": 8192}
 MATMUL_TRIES = 5
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 MIB = 2**20
+KIND = ("case", "device", "threads", "compiled")
 
 
 def main() -> None:
@@ -64,7 +66,7 @@ def main() -> None:
         serve(options)
         return
     for case in options.cases:
-        record(measure(case, options))
+        record(__file__, measure(case, options), KIND)
 
 
 def arguments() -> argparse.Namespace:
@@ -98,7 +100,7 @@ class Side:
 
     def __init__(self, side: str, case: dict[str, Any], device: torch.device, compiled: bool) -> None:
         self.plain, self.device, self.batch_size = side == "plain", device, case["batch"]
-        self.slices = random_slices(case["size"])
+        self.slices = random_slices(case["size"], prior=case["method"] != "unet")
         self.method = make_method(case["method"], method_options(case), TASK).to(device)
         self.loaded = self.taken = 0.0
         if self.plain:
@@ -172,18 +174,21 @@ def method_options(case: dict[str, Any]) -> dict[str, Any]:
     return {key: {**value, **changes.get(key, {})} for key, value in base.items()}
 
 
-def random_slices(size: tuple[int, int]) -> Slices:
-    """Slices of noise with a round brain and a lesion of three classes: speed depends on their size alone."""
+def random_slices(size: tuple[int, int], count: int = KEPT_SLICES, prior: bool = True) -> Slices:
+    """Slices of noise with a round brain and a lesion of three classes: speed depends on their size alone.
+
+    Without `prior` they have neither atlas nor tissue maps, which segmenters do not read.
+    """
     rng = np.random.default_rng(0)
     rows, columns = np.indices(size) - np.array(size)[:, None, None] / 2
     radius = np.hypot(rows, columns) / min(size)
     labels = np.select([radius < 0.05, radius < 0.08, radius < 0.15, radius < 0.4], [3, 4, 2, 1], 0)
-    maps = np.broadcast_to(labels, (KEPT_SLICES, *size))
+    maps = np.broadcast_to(labels, (count, *size))
 
     def noise(channels: int) -> np.ndarray:
-        return rng.uniform(-1, 1, (KEPT_SLICES, channels, *size)).astype(np.float32)
+        return rng.uniform(-1, 1, (count, channels, *size)).astype(np.float32)
 
-    return Slices.from_arrays(noise(TASK.channels), maps, noise(TASK.atlas_channels), noise(3))
+    return Slices.from_arrays(noise(TASK.channels), maps, noise(TASK.atlas_channels * prior), noise(3 * prior))
 
 
 def matmul_rate(device: torch.device, precision: torch.dtype, wait: Callable[[], None]) -> float:
@@ -297,16 +302,6 @@ def machine(options: argparse.Namespace) -> str:
     facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     flags = [flag for flag in FLAGS if flag in facts.get("flags", "").split()]
     return f"{facts.get('model name', 'CPU')}, {os.cpu_count()} cores, {' '.join(flags)}"
-
-
-def record(made: dict[str, Any]) -> None:
-    """Put an entry into the JSON file beside this script, in place of an earlier one of its kind."""
-    path = Path(__file__).with_suffix(".json")
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    keys = ("case", "device", "threads", "compiled")
-    kept = [other for other in known if any(other[key] != made[key] for key in keys)]
-    path.write_text(json.dumps([*kept, made], indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(made, indent=2), flush=True)
 
 
 if __name__ == "__main__":

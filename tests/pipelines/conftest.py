@@ -147,6 +147,7 @@ ARMS = {
     "synthetic": Arm(real=False, synthetic=1.0),
     "conventional": Arm(conventional=True),
     "longer": Arm(synthetic=1.0, equal="epochs"),
+    "real longer": Arm(length=2.5),
 }
 
 

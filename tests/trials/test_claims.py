@@ -128,6 +128,18 @@ def test_slices_of_a_synthesizer_are_held_against_conventional_augmentation():
     assert found.loc["CG-SAMR's slices raise Dice (real+50% over real)", "verdict"] == HOLDS
 
 
+def test_a_gain_that_as_many_steps_on_real_slices_give_is_not_the_slices():
+    rows = []
+    for number, subject in enumerate(SUBJECTS):
+        base = 0.5 + 0.01 * number
+        rows.append(score(base, subject, protocol="real"))
+        rows.append(score(base + 0.2, subject, protocol="real longer"))
+        rows.append(score(base + 0.1, subject, protocol="real+50% longer", synthesizer="cgsamr"))
+    claims = claims_of({"cgsamr": "CG-SAMR"}, {}, ["real", "real longer", "real+50% longer"], CLASSES)
+    found = hold_against(claims, pd.DataFrame(rows), resamples=200)
+    assert dict(zip(found["reference"], found["verdict"], strict=True)) == {"real": HOLDS, "real longer": FAILS}
+
+
 def test_claims_of_one_family_are_corrected_together():
     """Six subjects of whom all gain: 2 of 2^6 sign patterns are as extreme, p = 0.03125; Holm doubles it for two."""
     rows = []

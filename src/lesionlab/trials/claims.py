@@ -30,6 +30,18 @@ CLAIM_COLUMNS = [
 ]
 
 
+#: What is said of synthesizers' slices: an arm, the arm it is held against (None: the trial's baseline), in words.
+_HELP = (
+    ("real+25%", None, "{}'s slices raise Dice"),
+    ("real+50%", None, "{}'s slices raise Dice"),
+    ("real+50%", "real+25%", "more of {}'s slices raise it further"),
+    ("real+50% longer", None, "{}'s slices raise Dice after as many epochs"),
+    ("real+50% longer", "real longer", "it is {}'s slices that raise it, not the steps they bring"),
+    ("real+50%", "conventional", "{}'s slices raise Dice more than conventional augmentation does"),
+    ("conventional+50%", "conventional", "{}'s slices raise Dice beyond conventional augmentation"),
+)
+
+
 class Claim(NamedTuple):
     """One claim: these lines of the scores lie above (or below) their reference lines.
 
@@ -74,25 +86,13 @@ def claims_of(
 
 
 def _of_augmentation(titles: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]) -> Iterable[Claim]:
-    baseline, conventional = arms[0], "conventional"
     for name, title in titles.items():
-        for arm in ("real+25%", "real+50%"):
-            if arm in arms:
-                words = f"{title}'s slices raise Dice ({arm} over {baseline})"
+        for arm, other, words in _HELP:
+            reference = other or arms[0]
+            if {arm, reference} <= set(arms):
+                claim = f"{words.format(title)} ({arm} over {reference})"
                 lines = {"synthesizer": name, "protocol": arm}
-                yield Claim(words, name, lines, {"protocol": baseline}, "dice", classes)
-        if {"real+25%", "real+50%"} <= set(arms):
-            words = f"more of {title}'s slices raise it further (real+50% over real+25%)"
-            lines = {"synthesizer": name, "protocol": "real+50%"}
-            yield Claim(words, name, lines, {"protocol": "real+25%"}, "dice", classes)
-        if {conventional, "real+50%"} <= set(arms):
-            words = f"{title}'s slices raise Dice more than conventional augmentation does (real+50% over conventional)"
-            lines = {"synthesizer": name, "protocol": "real+50%"}
-            yield Claim(words, name, lines, {"protocol": conventional}, "dice", classes)
-        if {conventional, "conventional+50%"} <= set(arms):
-            words = f"{title}'s slices raise Dice beyond conventional augmentation (conventional+50% over conventional)"
-            lines = {"synthesizer": name, "protocol": "conventional+50%"}
-            yield Claim(words, name, lines, {"protocol": conventional}, "dice", classes)
+                yield Claim(claim, name, lines, {"protocol": reference}, "dice", classes)
 
 
 def _of_methods(

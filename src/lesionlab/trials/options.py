@@ -25,6 +25,7 @@ class Arm(BaseModel):
         conventional: whether slices are flipped, turned, warped and shaded at random while training.
         equal: what the arm shares with training on real slices alone: the number of steps, or of epochs (the papers),
             so that twice as many slices mean twice as many steps.
+        length: of its training, as a multiple; 2 for real slices alone is the control of an arm of equal epochs.
     """
 
     model_config = _STRICT
@@ -33,12 +34,18 @@ class Arm(BaseModel):
     synthetic: float = Field(0.0, ge=0)
     conventional: bool = False
     equal: Literal["steps", "epochs"] = "steps"
+    length: float = Field(1.0, gt=0)
 
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.real and not self.synthetic:
             raise ValueError("an arm needs slices: set real, or synthetic above 0")
         return self
+
+    @property
+    def has_own_length(self) -> bool:
+        """Whether it takes another number of steps than training on real slices alone."""
+        return self.equal == "epochs" or self.length != 1
 
 
 class Variant(BaseModel):

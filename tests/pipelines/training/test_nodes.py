@@ -286,6 +286,8 @@ def test_every_arm_takes_as_many_steps_unless_it_asks_for_equal_epochs(new_slice
         ("steps", "longer", 1.5, (150, 90)),
         ("epochs", "longer", 2.0, (100, 60)),  # equal epochs as they stand
         ("epochs", "real+50%", 2.0, (50, 30)),  # half as many epochs of twice the slices
+        ("steps", "real longer", 1.0, (250, 150)),
+        ("epochs", "real longer", 1.0, (250, 150)),
     ],
 )
 def test_lengths_are_scaled_by_what_is_to_be_equal(new_slices, new_plan, unit, arm, times, expected):

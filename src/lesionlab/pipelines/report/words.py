@@ -113,7 +113,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _for_how_long(facts: Facts) -> str:
-    longer = [facts.plan.label(case) for case in facts.plan.segmenters if case.arm.equal == "epochs"]
+    longer = [facts.plan.label(case) for case in facts.plan.segmenters if case.arm.has_own_length]
     return f"for equal numbers of steps{f' (but for {_listed(dict.fromkeys(longer))})' if longer else ''}"
 
 

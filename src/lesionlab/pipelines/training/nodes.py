@@ -192,11 +192,11 @@ def _train_segmenter(
 
 
 def lengthened(training: TrainingOptions, case: SegmenterCase, times: float) -> TrainingOptions:
-    """As many steps as on real slices alone, or, where the arm asks for equal epochs, as many more as slices."""
+    """As many steps as on real slices alone, or, for equal epochs, as many more as slices; times the arm's length."""
     wanted, counted = case.arm.equal, training.unit
     factor = times if (wanted, counted) == ("epochs", "steps") else 1.0
     factor = 1 / times if (wanted, counted) == ("steps", "epochs") else factor
-    changed = {name: round(getattr(training, name) * factor) for name in ("constant", "decay")}
+    changed = {name: round(getattr(training, name) * factor * case.arm.length) for name in ("constant", "decay")}
     return training.model_copy(update=changed)
 
 
