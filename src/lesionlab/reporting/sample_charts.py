@@ -65,6 +65,7 @@ def membership_curves(scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> by
             axis.ecdf(members, color=style.SERIES[1], linewidth=1.8, label="trained on")
             axis.set_title(title)
             axis.set_xlabel("discriminators' mean score")
+            axis.locator_params(axis="x", nbins=4)  # more numbers, with their signs and decimals, touch each other
         for axis in axes[::columns]:
             axis.set_ylabel("share of real slices")
         handles, labels = axes[0].get_legend_handles_labels()
