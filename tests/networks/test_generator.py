@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lesionlab.networks.blocks import ResidualBlock, init_gan_weights, norm_layer
+from lesionlab.networks.blocks import ResidualBlock, init_gan_weights, norm_layer, up_block
 from lesionlab.networks.confidence import GuidanceModule
 from lesionlab.networks.decoder import DecoderShape, StretchOutDecoder, guided_step
 from lesionlab.networks.encoder import PriorEncoder
@@ -58,6 +58,43 @@ def test_sharing_keeps_one_pair_of_modules():
     assert (len(separate.guides), len(shared.guides)) == (5, 1)
     _, made = run(*generator(share=True, downs=2), height=16, width=16)
     assert made.images.shape[1] == 5
+
+
+@pytest.mark.parametrize("place", [None, "half", "released"])
+def test_resized_up_sampling_has_the_same_shapes_and_no_transposed_convolution(place):
+    encoder, decoder = generator(downs=2, upsampling="resized", place=place)
+    _, made = run(encoder, decoder, height=16, width=24)
+    assert made.images.shape == (1, 5, 16, 24)
+    assert not any(isinstance(module, nn.ConvTranspose2d) for module in decoder.modules())
+
+
+def test_transposed_convolutions_leave_a_grid_and_resized_ones_do_not():
+    """A constant latent, all weights alike: away from the rim every output pixel should be the same.
+
+    A transposed k3 s2 meets pixels of even rows and columns with 1, of odd ones with 2 of 3 taps along each axis.
+    """
+    spread = {}
+    for upsampling in ("transposed", "resized"):
+        doubling = up_block(1, 1, "instance", upsampling)[:-2]  # without norm and ReLU
+        for weight in doubling.parameters():
+            nn.init.ones_(weight)
+        inner = doubling(torch.ones(1, 1, 8, 8))[0, 0, 4:-4, 4:-4]
+        spread[upsampling] = inner.unique().tolist()
+    assert spread == {"transposed": [1.0, 2.0, 4.0], "resized": [9.0]}
+
+
+def test_heads_that_see_the_label_map_follow_its_border_to_the_pixel():
+    """With weights of 0 for all features, what is left of a head is a 7 x 7 window of the map."""
+    encoder, decoder = generator(downs=2, place=None, classes=3, sequences=1, shown=3)
+    labels = torch.zeros(1, 3, 16, 16)
+    labels[:, 2, 5, 9] = 1
+    latent = encoder(labels, torch.zeros(1, 3, 16, 16))
+    head = decoder.branches[0].head[1]
+    nn.init.zeros_(head.weight), nn.init.zeros_(head.bias)
+    head.weight.data[0, -1, 3, 3] = 0.5  # the last class, at the window's centre
+    expected = torch.zeros(1, 1, 16, 16)
+    expected[0, 0, 5, 9] = torch.tanh(torch.tensor(0.5))
+    torch.testing.assert_close(decoder(latent, labels).images, expected)
 
 
 def test_without_guidance_there_are_images_alone():

@@ -33,9 +33,9 @@ class GuidedGeneratorOptions(GeneratorOptions):
     )
     share_guidance: bool = Field(False, description="one SM/CM pair for all branches, as in the released file")
 
-    def decoder(self) -> DecoderShape:
-        """The layout of the decoder."""
-        return super().decoder().model_copy(update={"guidance": self.guidance, "share": self.share_guidance})
+    def decoder(self, classes: int) -> DecoderShape:
+        """The layout of the decoder, for label maps of so many classes."""
+        return super().decoder(classes).model_copy(update={"guidance": self.guidance, "share": self.share_guidance})
 
 
 class GuidedLossWeights(LossWeights):

@@ -21,7 +21,7 @@ from lesionlab.losses.dice import shape_consistency_loss
 from lesionlab.losses.feature_matching import feature_matching_loss
 from lesionlab.methods.base import AdamOptions, Method, Task, Update, at_rest, expect, frozen
 from lesionlab.methods.label_maps import REGIONS, one_hot, region_masks
-from lesionlab.networks.blocks import Norm, init_gan_weights
+from lesionlab.networks.blocks import Norm, Upsampling, init_gan_weights
 from lesionlab.networks.decoder import DecoderShape, StretchOutDecoder, Synthesis
 from lesionlab.networks.encoder import PriorEncoder
 from lesionlab.networks.layout import join_channels, laid_out_like
@@ -42,16 +42,25 @@ class GeneratorOptions(BaseModel):
     decoder_blocks: int = Field(0, ge=0, description="residual blocks before the branches")
     branch_blocks: int = Field(1, ge=0, description="residual blocks at the beginning of each branch")
     norm: Norm = "batch"
+    upsampling: Upsampling = Field(
+        "transposed", description="the papers' transposed convolutions, or resized: pixels doubled, then convolved"
+    )
+    show_labels: bool = Field(
+        False,
+        description="the layers that make the images see the label map too, at full size; in the papers they do not",
+    )
     stretch_out: bool = Field(True, description="one up-sampling branch per sequence; false: one for all (ablation)")
     atlas: bool = Field(True, description="give generator and discriminators the atlas; false: labels alone (ablation)")
 
-    def decoder(self) -> DecoderShape:
-        """The layout of the decoder."""
+    def decoder(self, classes: int) -> DecoderShape:
+        """The layout of the decoder, for label maps of so many classes."""
         return DecoderShape(
             downs=self.downs,
             blocks=self.decoder_blocks,
             branch_blocks=self.branch_blocks,
             norm=self.norm,
+            upsampling=self.upsampling,
+            shown=classes if self.show_labels else 0,
             stretch_out=self.stretch_out,
         )
 
@@ -124,12 +133,13 @@ class Generator(nn.Module):
             options.encoder_blocks,
             options.norm,
         )
-        self.decoder = StretchOutDecoder(self.encoder.channels, task.channels, options.decoder())
+        self.shows_labels = options.show_labels
+        self.decoder = StretchOutDecoder(self.encoder.channels, task.channels, options.decoder(task.classes))
         init_gan_weights(self)
 
     def forward(self, labels: Tensor, atlas: Tensor) -> Synthesis:
         """``(N, K, H, W)`` one-hot, ``(N, 3C, H, W)`` atlas -> images ``(N, C, H, W)`` and what guided them."""
-        return self.decoder(self.encoder(labels, atlas))
+        return self.decoder(self.encoder(labels, atlas), labels if self.shows_labels else None)
 
 
 class SAMR(Method):

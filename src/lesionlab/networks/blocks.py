@@ -12,6 +12,7 @@ from lesionlab.networks.convolutions import OfManyChannels, ToFewChannels
 from lesionlab.networks.layout import is_channels_last
 
 Norm = Literal["batch", "instance"]
+Upsampling = Literal["transposed", "resized"]
 
 STEM_KERNEL = 7
 STEM_PADDING = 3
@@ -68,13 +69,19 @@ def down_block(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
     )
 
 
-def up_block(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
-    """``(N, inputs, H, W)`` -> ``(N, outputs, 2H, 2W)``: transposed k3 s2, output padding 1, norm, ReLU."""
-    return nn.Sequential(
-        nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1, bias=False),
-        norm_layer(norm, outputs),
-        nn.ReLU(inplace=True),
-    )
+def up_block(inputs: int, outputs: int, norm: Norm, upsampling: Upsampling = "transposed") -> nn.Sequential:
+    """``(N, inputs, H, W)`` -> ``(N, outputs, 2H, 2W)``: a convolution that doubles the sides, norm, ReLU.
+
+    ``transposed``: k3 s2, output padding 1, whose kernel meets neighbouring pixels unequally often and leaves a grid
+    (Odena et al. 2016); ``resized``: pixels doubled, then k3, whose kernel does not.
+    """
+    return nn.Sequential(*_doubling(inputs, outputs, upsampling), norm_layer(norm, outputs), nn.ReLU(inplace=True))
+
+
+def _doubling(inputs: int, outputs: int, upsampling: Upsampling) -> list[nn.Module]:
+    if upsampling == "resized":
+        return [nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)]
+    return [nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1, bias=False)]
 
 
 def image_head(inputs: int, outputs: int = 1) -> nn.Sequential:

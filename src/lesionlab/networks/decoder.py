@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from lesionlab.networks.blocks import Norm, image_head, residual_trunk, up_block
+from lesionlab.networks.blocks import Norm, Upsampling, image_head, residual_trunk, up_block
 from lesionlab.networks.confidence import Guidance, GuidanceModule
 from lesionlab.networks.layout import join_channels
 
@@ -31,6 +31,8 @@ class DecoderShape(BaseModel):
         blocks: residual blocks of the trunk.
         branch_blocks: residual blocks at the beginning of each branch.
         norm: ``batch`` or ``instance``.
+        upsampling: how a step doubles the sides, see :func:`lesionlab.networks.blocks.up_block`.
+        shown: channels of the label map that the image heads see beside their features; 0: they see none.
         stretch_out: one branch per sequence; else a single branch ends in all images.
         guidance: where the branches have SM and CM, see :func:`guided_step`; null: nowhere.
         share: one SM/CM pair for all branches instead of one each.
@@ -42,6 +44,8 @@ class DecoderShape(BaseModel):
     blocks: int = Field(ge=0)
     branch_blocks: int = Field(0, ge=0)
     norm: Norm = "batch"
+    upsampling: Upsampling = "transposed"
+    shown: int = Field(0, ge=0)
     stretch_out: bool = True
     guidance: GuidancePlace | None = None
     share: bool = False
@@ -72,20 +76,27 @@ class Branch(nn.Module):
         widths = [channels // 2**i for i in range(downs + 1)]
         # The step after SM and CM takes more channels: the coarse images, weighted by their confidence.
         extra = [images if i == guided_after else 0 for i in range(downs)]
-        steps = [up_block(widths[i] + extra[i], widths[i + 1], shape.norm) for i in range(downs)]
+        steps = [up_block(widths[i] + extra[i], widths[i + 1], shape.norm, shape.upsampling) for i in range(downs)]
         self.before = nn.Sequential(*residual_trunk(channels, shape.branch_blocks, shape.norm), *steps[:guided_after])
         self.after = nn.Sequential(*steps[guided_after:])
-        self.head = image_head(widths[-1], images)
+        self.head = image_head(widths[-1] + shape.shown, images)
 
-    def forward(self, latent: Tensor, guide: GuidanceModule | None) -> tuple[Tensor, Guidance | None]:
-        """Latent ``(N, channels, H/2^n, W/2^n)`` -> images ``(N, images, H, W)`` and what guided them."""
-        features = self.before(latent)
-        if guide is None:
-            return self.head(self.after(features)), None
-        guidance = guide(features)
-        weighted = (guidance.image * guidance.confidence).to(features.dtype)
-        merged = join_channels([features, weighted], features)
-        return self.head(self.after(merged)), guidance
+    def forward(
+        self, latent: Tensor, guide: GuidanceModule | None, shown: Tensor | None
+    ) -> tuple[Tensor, Guidance | None]:
+        """Latent ``(N, channels, H/2^n, W/2^n)`` -> images ``(N, images, H, W)`` and what guided them.
+
+        ``shown`` ``(N, shown, H, W)`` is what the head sees beside the features, None for nothing.
+        """
+        features, guidance = self.before(latent), None
+        if guide is not None:
+            guidance = guide(features)
+            weighted = (guidance.image * guidance.confidence).to(features.dtype)
+            features = join_channels([features, weighted], features)
+        features = self.after(features)
+        if shown is not None:
+            features = join_channels([features, shown.to(features.dtype)], features)
+        return self.head(features), guidance
 
 
 class StretchOutDecoder(nn.Module):
@@ -107,10 +118,13 @@ class StretchOutDecoder(nn.Module):
             width = channels // 2 ** guided_step(shape.guidance, shape.downs)
             self.guides.extend(GuidanceModule(width, images) for _ in range(1 if shape.share else branches))
 
-    def forward(self, latent: Tensor) -> Synthesis:
-        """Latent ``(N, channels, H/2^n, W/2^n)`` -> :class:`Synthesis`, float32."""
+    def forward(self, latent: Tensor, shown: Tensor | None = None) -> Synthesis:
+        """Latent ``(N, channels, H/2^n, W/2^n)`` -> :class:`Synthesis`, float32.
+
+        ``shown`` ``(N, shown, H, W)`` is what the image heads see beside their features.
+        """
         shared = self.trunk(latent)
-        parts = [branch(shared, self._guide(i)) for i, branch in enumerate(self.branches)]
+        parts = [branch(shared, self._guide(i), shown) for i, branch in enumerate(self.branches)]
         images = join_channels([image for image, _ in parts], latent)
         guidance = [guide for _, guide in parts if guide is not None]
         if not guidance:

@@ -192,6 +192,14 @@ def test_the_terms_of_the_generator_are_named_as_weighted(facts):
     assert "with feature matching, shape consistency." in steps(facts(cgsamr=letter))["CG-SAMR"]
 
 
+def test_a_generator_that_is_not_the_papers_is_said_to_be_otherwise(facts):
+    of_the_papers = {"generator": {"upsampling": "transposed", "show_labels": False}}
+    assert "Otherwise" not in steps(facts(cgsamr=of_the_papers))["CG-SAMR"]
+    ours = {"generator": {"upsampling": "resized", "show_labels": True}}
+    told = steps(facts(cgsamr=ours))["CG-SAMR"]
+    assert "pixels are doubled before they are convolved and its last layers see the label map." in told
+
+
 def test_every_floor_is_explained():
     assert set(words.floors(["edema", "tumor"])) == {"mean image", "atlas", "all tumor", "all normal"}
     assert words.floors(["rim", "core"])["all core"] == "every brain pixel called core"

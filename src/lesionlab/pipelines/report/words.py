@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -263,7 +263,14 @@ def _synthesizer(recipe: Recipe, options: Parameters) -> Step:
     given = "label map and atlas" if recipe.options["generator"]["atlas"] else "label map alone"
     changed = ", on slices changed by chance" if options.augmentation.synthesizers else ""
     told = f"A generator learnt to draw all sequences from {given}{changed}, against {against}, with {_terms(weights)}."
-    return Step(recipe.title, told, _length(recipe.training))
+    return Step(recipe.title, told + _layout(recipe.options["generator"]), _length(recipe.training))
+
+
+def _layout(generator: Mapping[str, Any]) -> str:
+    """How the generator's end differs from the papers'."""
+    parts = ["pixels are doubled before they are convolved"] if generator["upsampling"] == "resized" else []
+    parts += ["its last layers see the label map"] if generator["show_labels"] else []
+    return f" Otherwise than in the papers {_listed(parts)}." if parts else ""
 
 
 def _terms(weights: Mapping[str, float]) -> str:
