@@ -34,15 +34,15 @@ def score_synthesis(
     means = {case.key: _mean_image(slices, case.subjects) for case in plan.synthesizers}
 
     def score(real: SliceArrays, _: pd.DataFrame, keys: Mapping[str, object]) -> Iterator[pd.DataFrame]:
-        labels, prior = torch.from_numpy(real.labels).long(), torch.from_numpy(real.atlas)
         floors: set[str] = set()
         for case in plan.synthesizers:
             own = {"synthesizer": NO_SYNTHESIZER, "training_subjects": len(case.subjects), "seed": case.seed, **keys}
-            made = {(case.name, PAIRED): methods[case.key].synthesize(labels, prior).cpu().numpy()}
+            drawn = samples.drawn(methods[case.key], real)
+            made = {(case.name, PAIRED): drawn.images.cpu().numpy()}
             if (set_key := case.key.partition("/")[2]) not in floors:  # the same whatever the synthesizer
                 made |= _synthesis_floors(real, means[case.key])
                 floors.add(set_key)
-            if (trust := samples.coarse_of(methods[case.key], real)) is not None:
+            if (trust := samples.error_of(drawn, real)) is not None:
                 about = {"method": case.name, "protocol": PAIRED, **own}
                 yield calibration.patient_scores(*trust, slices.sequences, keys=about)
             for (name, protocol), images in made.items():

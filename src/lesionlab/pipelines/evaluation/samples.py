@@ -12,10 +12,12 @@ import torch
 from lesionlab.data.batches import Slices
 from lesionlab.data.slice_store import SliceArrays, SliceStore
 from lesionlab.losses.confidence import shrink
+from lesionlab.methods.base import Synthesizer
 from lesionlab.methods.samr import SAMR
 from lesionlab.methods.unet import UNetSegmenter
 from lesionlab.metrics import calibration, memorisation, sample_quality
 from lesionlab.metrics.segmentation import FIRST_LESION, dice
+from lesionlab.networks.decoder import Synthesis
 from lesionlab.training.runs import TrainingRun
 from lesionlab.training.validation import segment
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
@@ -255,7 +257,8 @@ def coarse_error(
     """
     parts = []
     for part in _parts(places):
-        found = coarse_of(method, slices.batch(part))
+        real = slices.batch(part)
+        found = error_of(drawn(method, real), real)
         if found is None:
             return None
         parts.append(found)
@@ -263,11 +266,16 @@ def coarse_error(
     return confidence, error, labels
 
 
-def coarse_of(method: object, real: SliceArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def drawn(method: Synthesizer, real: SliceArrays) -> Synthesis:
+    """The slices' own label maps, drawn by a synthesizer, with what guided it where it has that."""
+    labels, prior = torch.from_numpy(real.labels).long(), torch.from_numpy(real.atlas)
+    if isinstance(method, SAMR):
+        return method.synthesize_with_confidence(labels, prior)
+    return Synthesis(method.synthesize(labels, prior))
+
+
+def error_of(made: Synthesis, real: SliceArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """:func:`coarse_error` of these slices."""
-    if not isinstance(method, SAMR):
-        return None
-    made = method.synthesize_with_confidence(torch.from_numpy(real.labels).long(), torch.from_numpy(real.atlas))
     if made.coarse is None or made.confidence is None:
         return None
     error = (made.coarse - shrink(torch.from_numpy(real.images), made.coarse)).abs()
