@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +33,7 @@ from lesionlab.training.options import TrainingOptions
 EPOCHS = {"cgsamr-demo": 4, "unet-demo": 12, "unet-240": 4, "cgsamr-240": 2}  # of KEPT slices; the first warms up
 KEPT = {"cgsamr-demo": 64, "unet-demo": 256, "unet-240": 32, "cgsamr-240": 8}
 KINDS = ("memory", "disk")
+BLOCK = 512  # bytes, as the system counts what it reads from disks
 
 
 def main() -> None:
@@ -58,7 +60,7 @@ def measure(case: str, kind: str, options: argparse.Namespace) -> dict[str, Any]
     method = make_method(settings["method"], method_options(settings), TASK).to(options.device)
     with TemporaryDirectory(dir=Path(__file__).parent) as folder:  # here, for /tmp may lie in memory
         store = Path(folder) / "store"
-        bytes_read = write_store(store, settings, count)
+        size = write_store(store, settings, count)
         slices = opened(store, kind)
         epochs = Epochs(store if kind == "disk" else None)
         steps = count // settings["batch"]
@@ -76,7 +78,7 @@ def measure(case: str, kind: str, options: argparse.Namespace) -> dict[str, Any]
         )
         epochs.forget()
         fit(method, slices, training, Path(folder) / "run", tracker=epochs, resume=False)
-    return entry(case, kind, options, epochs, bytes_read / count * settings["batch"])
+    return entry(case, kind, options, epochs, size / MIB)
 
 
 def write_store(store: Path, settings: dict[str, Any], count: int) -> int:
@@ -101,11 +103,13 @@ class Epochs:
     def __init__(self, store: Path | None) -> None:
         self.store = store
         self.rates: list[dict[str, float]] = []
+        self.blocks: list[int] = []  # read from the disk so far
 
     def metrics(self, values: dict[str, float], step: int) -> None:
         """The rates of the epoch just ended."""
         if "speed/loader_share" in values:
             self.rates.append(values)
+            self.blocks.append(resource.getrusage(resource.RUSAGE_SELF).ru_inblock)
             self.forget()
 
     def images(self, array: np.ndarray, name: str, step: int) -> None:
@@ -117,12 +121,16 @@ class Epochs:
             with path.open("rb") as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
+    def mib_read(self) -> float:
+        """From the disk, in an epoch."""
+        return statistics.median(np.diff(self.blocks)) * BLOCK / MIB
+
     def median(self, name: str) -> float:
         """A rate, over all epochs but the first, which warms up."""
         return statistics.median(values[f"speed/{name}"] for values in self.rates[1:])
 
 
-def entry(case: str, kind: str, options: argparse.Namespace, epochs: Epochs, bytes_a_step: float) -> dict[str, Any]:
+def entry(case: str, kind: str, options: argparse.Namespace, epochs: Epochs, mib: float) -> dict[str, Any]:
     """What the JSON file says of a case."""
     return {
         "case": case,
@@ -133,7 +141,8 @@ def entry(case: str, kind: str, options: argparse.Namespace, epochs: Epochs, byt
         "torch": torch.__version__,
         "batch": CASES[case]["batch"],
         "epochs": len(epochs.rates) - 1,
-        "mib_a_step": round(bytes_a_step / MIB, 2),
+        "mib_of_slices": round(mib, 1),
+        "mib_read_from_disk_an_epoch": round(epochs.mib_read(), 1),
         "steps_per_second": round(epochs.median("steps_per_second"), 3),
         "loader_share": round(epochs.median("loader_share"), 4),
     }
