@@ -38,7 +38,14 @@ from lesionlab.training.stop import Interrupted
 TASK = Task(sequences=("T1w", "FLAIR"), lesion_classes=("edema", "tumor"))
 METHODS = {
     "cgsamr": {
-        "generator": {"width": 4, "downs": 2, "encoder_blocks": 1, "decoder_blocks": 1},
+        "generator": {
+            "width": 4,
+            "downs": 2,
+            "encoder_blocks": 1,
+            "decoder_blocks": 1,
+            "upsampling": "resized",
+            "show_labels": True,
+        },
         "discriminator": {"width": 4},
         "unet": {"width": 4, "depth": 2, "dropout": 0.3},
     },
