@@ -217,12 +217,16 @@ def curve(protocols, sizes):
 
 def test_the_low_data_curve_has_a_line_for_each_protocol(decoded):
     table = curve(["real", "real+50%", "not asked for"], [16, 4, 8])
-    data = charts.low_data_curve(table, classes=CLASSES, protocols=["real", "real+50%"])
+    rows = {"SAMR": {"real": "real", "real+50%": "real+50%"}}
+    data = charts.low_data_curve(table, classes=CLASSES, rows=rows)
     colours = {tuple(colour) for colour in decoded(data).reshape(-1, 3)}
     assert {style.rgb(style.SERIES[0]), style.rgb(style.SERIES[1])} <= colours
     assert style.rgb(style.SERIES[2]) not in colours
     with pytest.raises(ValueError, match="no row of hd95"):
-        charts.low_data_curve(table, classes=CLASSES, protocols=["real"], metric="hd95")
+        charts.low_data_curve(table, classes=CLASSES, rows=rows, metric="hd95")
+    another = {**rows, "CG-SAMR": {"real": "real", "real+50%": "not asked for"}}
+    taller = decoded(charts.low_data_curve(table, classes=CLASSES, rows=another))
+    assert len(taller) > 1.5 * len(decoded(data))  # a row of plots each
 
 
 def test_nothing_to_plot_is_refused():

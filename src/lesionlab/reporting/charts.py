@@ -21,6 +21,7 @@ METRIC_WORDS = {
     "ssim": "SSIM",
     "psnr": "PSNR (dB)",
 }
+_LEGEND = 4  # names side by side below a plot
 _NAMED = 4  # protocols whose names fit below a plot; more are numbered
 LESS_IS_BETTER = ("hd95", "missed", "invented")
 _NUDGE = 0.05  # of a step along the axis between lines, so that their intervals stand side by side
@@ -120,41 +121,53 @@ def differences_plot(differences: pd.DataFrame, *, metric: str = "dice", baselin
 
 
 def low_data_curve(
-    table: pd.DataFrame, *, classes: Sequence[str], protocols: Sequence[str], metric: str = "dice"
+    table: pd.DataFrame, *, classes: Sequence[str], rows: Mapping[str, Mapping[str, str]], metric: str = "dice"
 ) -> bytes:
-    """The mean over test patients by the number of training subjects, one plot per class, a line per protocol; PNG.
+    """The mean over test patients by the number of training subjects, one plot per row and class, a line per arm; PNG.
 
     Args:
         table: rows with columns ``protocol, training_subjects, class, metric, mean, ci_low, ci_high``.
-        classes: lesion classes, one plot each.
-        protocols: protocols, the baseline first.
+        classes: lesion classes, a column of plots each.
+        rows: title of each row of plots (empty for none) to its lines: name of the arm to its protocol in the table. An
+            arm looks the same in every row.
         metric: the metric drawn.
 
     Raises:
         ValueError: no row of that metric and these protocols.
     """
-    rows = table[table["metric"].eq(metric) & table["protocol"].isin(protocols)]
-    if rows.empty:
-        raise ValueError(f"no row of {metric} for protocols {list(protocols)}")
-    sizes = sorted(rows["training_subjects"].unique())
+    protocols = [protocol for lines in rows.values() for protocol in lines.values()]
+    table = table[table["metric"].eq(metric) & table["protocol"].isin(protocols)]
+    if table.empty:
+        raise ValueError(f"no row of {metric} for protocols {protocols}")
+    arms = list(dict.fromkeys(arm for lines in rows.values() for arm in lines))
     with style.look():
-        figure, axes = style.new_axes(len(classes), size=(min(10.0, 2.9 * len(classes) + 1.2), 3.8), sharey=True)
-        for axis, name in zip(axes, classes, strict=True):
-            for at, protocol in enumerate(protocols):
-                own = rows[(rows["class"] == name) & (rows["protocol"] == protocol)].sort_values("training_subjects")
-                places = np.array([sizes.index(size) for size in own["training_subjects"]])
-                places = places + (at - (len(protocols) - 1) / 2) * _NUDGE
-                colour = style.SERIES[at % len(style.SERIES)]
-                line = "o-" if at < len(style.SERIES) else "s--"  # where colours come a second time
-                axis.vlines(places, own["ci_low"], own["ci_high"], color=colour, linewidth=1.0)
-                axis.plot(places, own["mean"], line, color=colour, markersize=5, linewidth=1.4, label=protocol)
-            axis.set_title(name)
-            axis.set_xticks(range(len(sizes)), [str(int(size)) for size in sizes])
+        size = (min(10.0, 2.9 * len(classes) + 1.2), 3.0 * len(rows) + 0.25 * -(-len(arms) // _LEGEND) + 0.5)
+        figure, axes = style.new_axes(len(classes), len(rows), size=size, sharey=True)
+        cells = [(row, name) for row in rows for name in classes]
+        for axis, (row, name) in zip(axes, cells, strict=True):
+            _size_lines(axis, table[table["class"] == name], rows[row], arms)
+            axis.set_title(f"{name}, {row}" if row else name)
+        for axis in axes[:: len(classes)]:
+            axis.set_ylabel(METRIC_WORDS.get(metric, metric))
+        for axis in axes[-len(classes) :]:
             axis.set_xlabel("training subjects")
-        axes[0].set_ylabel(METRIC_WORDS.get(metric, metric))
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(_LEGEND, len(labels)))
         return style.to_png(figure)
+
+
+def _size_lines(axis: Axes, table: pd.DataFrame, lines: Mapping[str, str], arms: Sequence[str]) -> None:
+    """A line for each arm over the sizes of the training set, with intervals side by side."""
+    sizes = sorted(table["training_subjects"].unique())
+    for arm, protocol in lines.items():
+        own, at = table[table["protocol"] == protocol].sort_values("training_subjects"), arms.index(arm)
+        places = np.array([sizes.index(size) for size in own["training_subjects"]], float)
+        places += (at - (len(arms) - 1) / 2) * _NUDGE
+        colour = style.SERIES[at % len(style.SERIES)]
+        line = "o-" if at < len(style.SERIES) else "s--"  # where colours come a second time
+        axis.vlines(places, own["ci_low"], own["ci_high"], color=colour, linewidth=1.0)
+        axis.plot(places, own["mean"], line, color=colour, markersize=4, linewidth=1.4, label=arm)
+    axis.set_xticks(range(len(sizes)), [str(int(size)) for size in sizes])
 
 
 def accuracy_bars(

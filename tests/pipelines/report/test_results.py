@@ -1,4 +1,4 @@
-"""Which arms tell what synthetic slices add."""
+"""Which arms tell what synthetic slices add, and which stand together."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import pandas as pd
 import pytest
 
 from lesionlab.pipelines.report.results import Results
-from lesionlab.trials.options import Arm, TrialOptions
-from lesionlab.trials.plan import SegmenterCase, TrialPlan
+from lesionlab.training.options import TrainingOptions
+from lesionlab.trials.options import METHOD_TITLES, Arm, TrialOptions
+from lesionlab.trials.plan import Recipe, SegmenterCase, SynthesizerCase, TrialPlan
 
 ARMS = {
     "real": Arm(),
     "real+50%": Arm(synthetic=1.0),
     "real+50% longer": Arm(synthetic=1.0, equal="epochs"),
+    "real longer": Arm(length=2.0),
     "synthetic": Arm(real=False, synthetic=1.0),
     "conventional": Arm(conventional=True),
     "conventional+50%": Arm(conventional=True, synthetic=1.0),
@@ -37,6 +39,23 @@ def adding(*arms: str) -> list[str]:
     lines = Results(plan, nothing, nothing, nothing).lines({case.key: (6, 3) for case in cases})
     assert [line.protocol for line in lines] == list(arms)
     return [line.protocol for line in lines if line.adds]
+
+
+def test_arms_stand_by_synthesizer_beside_those_that_have_none():
+    options = TrialOptions(synthesizers=("samr", "cgsamr"), arms=("real", "real+50%"))
+    subjects, cases, made = ("a", "b"), [], []
+    for name in options.synthesizers:
+        recipe = Recipe(method=name, title=METHOD_TITLES[name], options={}, training=TrainingOptions())
+        made.append(SynthesizerCase(name=name, recipe=recipe, subjects=subjects, seed=0))
+    for arm, key in (("real", None), *(("real+50%", case.key) for case in made)):
+        arm_options = Arm(synthetic=float(key is not None))
+        cases.append(SegmenterCase(arm_name=arm, arm=arm_options, synthesizer=key, subjects=subjects, seed=0))
+    plan = TrialPlan(name="t", options=options, synthesizers=tuple(made), segmenters=tuple(cases))
+    nothing = pd.DataFrame()
+    assert Results(plan, nothing, nothing, nothing).by_synthesizer() == {
+        "SAMR": {"real": "real", "real+50%": "real+50%, SAMR"},
+        "CG-SAMR": {"real": "real", "real+50%": "real+50%, CG-SAMR"},
+    }
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def of_results(
     """Dice by training subjects, every test subject's Dice by arm, and the differences to the baseline."""
     found, largest = [], results.sizes[-1]
     if len(results.sizes) > 1:
-        curve = charts.low_data_curve(results.table(), classes=classes, protocols=results.arms)
+        curve = charts.low_data_curve(results.table(), classes=classes, rows=results.by_synthesizer())
         found.append(Picture(curve, "Dice by training subjects", "Mean over test subjects, 95 % interval."))
     by_name = {results.plan.label(case): counts[case.key] for case in results.plan.shown().segmenters}
     drawn = charts.scores_by_protocol(

@@ -33,6 +33,18 @@ class Results(NamedTuple):
         """What the segmenters are called, the baseline first."""
         return list(dict.fromkeys(self.plan.label(case) for case in self.plan.segmenters))
 
+    def by_synthesizer(self) -> dict[str, dict[str, str]]:
+        """Synthesizer's title (empty where there is one alone) to its arms, and those without any: arm to its name."""
+        titles = self.plan.titles()
+        return {
+            title if len(titles) > 1 else "": {
+                case.arm_name: self.plan.label(case)
+                for case in self.plan.segmenters
+                if case.synthesizer_name in (name, NO_SYNTHESIZER)
+            }
+            for name, title in titles.items()
+        }
+
     def of_size(self, size: int) -> pd.DataFrame:
         """The trained segmenters' scores at one size, ``protocol`` being what the segmenter is called."""
         return self._named(self.scores[(self.scores[SIZE] == size) & (self.scores["protocol"] != FLOOR)])
