@@ -98,27 +98,29 @@ def test_what_a_trial_has_not_is_no_claim(scores):
     assert hold_against([], scores).empty
 
 
+def everybody(**above):
+    """Scores of all subjects in each arm, so far above their own in real slices; arms with "50" are CG-SAMR's."""
+    return pd.DataFrame(
+        [
+            score(0.5 + 0.01 * number + gain, subject, protocol=arm, synthesizer="cgsamr" if "50" in arm else "none")
+            for number, subject in enumerate(SUBJECTS)
+            for arm, gain in above.items()
+        ]
+    )
+
+
 def test_a_synthetic_gain_has_to_go_beyond_conventional_augmentation():
-    rows = []
-    for number, subject in enumerate(SUBJECTS):
-        base = 0.5 + 0.01 * number
-        rows.append(score(base + 0.2, subject, protocol="conventional"))
-        rows.append(score(base + 0.15, subject, protocol="conventional+50%", synthesizer="cgsamr"))
+    scores = everybody(**{"conventional": 0.2, "conventional+50%": 0.15})
     arms = ["real", "conventional", "conventional+50%"]
     claims = claims_of({"cgsamr": "CG-SAMR"}, {}, arms, CLASSES)
-    found = hold_against(claims, pd.DataFrame(rows), resamples=200)
+    found = hold_against(claims, scores, resamples=200)
     assert found["verdict"].tolist() == [FAILS] and "beyond conventional" in found["claim"].item()
 
 
 def test_slices_of_a_synthesizer_are_held_against_conventional_augmentation():
-    rows = []
-    for number, subject in enumerate(SUBJECTS):
-        base = 0.5 + 0.01 * number
-        rows.append(score(base, subject, protocol="real"))
-        rows.append(score(base + 0.2, subject, protocol="conventional"))
-        rows.append(score(base + 0.1, subject, protocol="real+50%", synthesizer="cgsamr"))
+    scores = everybody(**{"real": 0, "conventional": 0.2, "real+50%": 0.1})
     claims = claims_of({"cgsamr": "CG-SAMR"}, {}, ["real", "real+50%", "conventional"], CLASSES)
-    found = hold_against(claims, pd.DataFrame(rows), resamples=200).set_index("claim")
+    found = hold_against(claims, scores, resamples=200).set_index("claim")
     over = found.loc[
         "CG-SAMR's slices raise Dice more than conventional augmentation does (real+50% over conventional)"
     ]
@@ -129,14 +131,9 @@ def test_slices_of_a_synthesizer_are_held_against_conventional_augmentation():
 
 
 def test_a_gain_that_as_many_steps_on_real_slices_give_is_not_the_slices():
-    rows = []
-    for number, subject in enumerate(SUBJECTS):
-        base = 0.5 + 0.01 * number
-        rows.append(score(base, subject, protocol="real"))
-        rows.append(score(base + 0.2, subject, protocol="real longer"))
-        rows.append(score(base + 0.1, subject, protocol="real+50% longer", synthesizer="cgsamr"))
+    scores = everybody(**{"real": 0, "real longer": 0.2, "real+50% longer": 0.1})
     claims = claims_of({"cgsamr": "CG-SAMR"}, {}, ["real", "real longer", "real+50% longer"], CLASSES)
-    found = hold_against(claims, pd.DataFrame(rows), resamples=200)
+    found = hold_against(claims, scores, resamples=200)
     assert dict(zip(found["reference"], found["verdict"], strict=True)) == {"real": HOLDS, "real longer": FAILS}
 
 
