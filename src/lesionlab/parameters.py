@@ -173,8 +173,9 @@ class Parameters(BaseModel):
         values = options.model_dump(mode="json")
         if variant is not None:
             values = type(options).model_validate(merged(values, variant.change)).model_dump(mode="json")
-        title = variant.title if variant else METHOD_TITLES[method]
-        return Recipe(method=method, title=title, options=values, training=getattr(self, f"{method}_training"))
+        title, published = (variant.title, variant.published) if variant else (METHOD_TITLES[method], True)
+        training = getattr(self, f"{method}_training")
+        return Recipe(method=method, title=title, options=values, training=training, published=published)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

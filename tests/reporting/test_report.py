@@ -233,6 +233,23 @@ def test_floors_stand_beside_ours(content):
     ]
 
 
+def test_floors_stand_beside_every_method_of_the_largest_training_set(content):
+    """Another method, .1 below ours, and both of fewer subjects, who have no part in it."""
+    other = content.synthesis.assign(method=content.synthesis["method"].replace("CG-SAMR", "SAMR"))
+    other = other[other["method"] == "SAMR"].assign(mean=lambda rows: rows["mean"] - 0.1)
+    largest = pd.concat([content.synthesis, other])
+    fewer = largest.assign(training_subjects=4, mean=0.0)
+    from dataclasses import replace
+
+    (row, *_) = floor_rows(replace(content, synthesis=pd.concat([fewer, largest])))
+    assert (row["floor"], row["ours"]) == ("0.300", "CG-SAMR 0.700, SAMR 0.600")
+
+
+def test_a_measure_of_the_cohort_is_of_all_its_subjects(content):
+    truth = pd.DataFrame([("standardize", "all", "wm_spread_ratio_T1w", 0.1)], columns=content.truth.columns)
+    assert [row["subjects"] for row in truth_summary(truth).to_dict("records")] == ["all"]
+
+
 def test_the_truth_is_summed_up_by_stage_and_measure(content):
     (row,) = truth_summary(content.truth).to_dict("records")
     assert row == {

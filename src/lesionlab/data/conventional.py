@@ -1,6 +1,6 @@
 """Conventional augmentation of whole batches on their device: flips, rotation, scaling, elastic and intensity changes.
 
-A gain from synthetic slices that this gives as well is none (SAMR, section 1: flipping, scaling, rotation, distortion).
+A gain from synthetic slices that this gives as well is none (SAMR, abstract: flipping, scaling, rotation, distortion).
 Everything is drawn from torch's global generator of the batch's device, for all slices at once: no loop, no wait for
 the device.
 """

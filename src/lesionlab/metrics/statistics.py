@@ -61,8 +61,9 @@ def summarise(
         Columns `TABLE_COLUMNS`. `std` (n - 1) and the interval are NaN for one subject, `published` where the paper
         has no figure. `seed_std`: standard deviation over seeds of the mean over subjects, of the subjects that every
         seed has; NaN for one seed. `p_value`: `wilcoxon_p_value` over the subjects of both lines, Holm-corrected over
-        all lines of the same cohort, metric and class; NaN for what is not tested and for fewer than two common
-        subjects. `rank_biserial`: the effect size of that test, positive where the line lies above its reference.
+        all lines of the same cohort, training subjects, metric and class; NaN for what is not tested and for fewer
+        than two common subjects. `rank_biserial`: the effect size of that test, positive where the line lies above its
+        reference.
 
     Raises:
         ValueError: a column is missing, a key of a line is, or a value is not finite.
@@ -91,8 +92,9 @@ def differences(
 
     Returns:
         Columns `DIFFERENCE_COLUMNS`, one row per line that has a reference line and a subject in common with it.
-        `reference`: method and protocol of that line. `difference`: mean over subjects, positive where the line lies
-        above, which is worse for distances; `ci_low`, `ci_high`: its bootstrap interval. `p_raw`: Wilcoxon's test,
+        `reference`: method, protocol and synthesizer of that line. `difference`: mean over subjects, positive where
+        the line lies above, which is worse for distances; `ci_low`, `ci_high`: its bootstrap interval. `p_raw`:
+        Wilcoxon's test,
         `p_value`: Holm-corrected as in `summarise`. Effect sizes: `rank_biserial` (of ranks, in [-1, 1]) and
         `cohens_dz` (of values, in standard deviations of the difference).
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 TRUTH_COLUMNS = ["stage", "subject", "measure", "value"]
+EVERYBODY = "all"  # the "subject" of a measure that compares subjects with one another
 RANGE_PERCENTILES = (2.0, 98.0)  # the range of a brain's intensities, free of outliers
 PURE = 0.9  # partial volume above which a voxel counts as pure tissue
 

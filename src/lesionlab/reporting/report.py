@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from lesionlab.metrics.truth import EVERYBODY
 from lesionlab.reporting import claim_words, formats, pages, wording
 from lesionlab.reporting.content import ReportContent
 from lesionlab.reporting.tables import WORDS, readable
@@ -89,31 +90,45 @@ def summary_table(content: ReportContent, metric: str = "dice") -> dict[str, lis
 
 
 def floor_rows(content: ReportContent) -> list[dict[str, str]]:
-    """What each floor is and reaches, beside ours: means over lesion classes (and sequences), by table and measure."""
+    """What each floor is and reaches, beside ours: means over lesion classes (and sequences), by table and measure.
+
+    Of the largest set of training subjects; ours are named where several methods stand beside a floor.
+    """
     found = []
     for name, text in content.floors.items():
         for table in (content.synthesis, content.segmentation):
             rows = table[table["class"].isin(content.lesion_classes) & table["metric"].isin(FLOOR_METRICS)]
+            rows = rows[rows["training_subjects"] == rows["training_subjects"].max()]
             for metric, reached in rows.groupby("metric", sort=False):
                 means = reached.groupby("method", sort=False)["mean"].mean()
-                ours = [mean for method, mean in means.items() if method not in content.floors]
                 if name in means.index:
                     line = {"name": name, "text": text, "metric": str(metric).replace("_", " ")}
-                    mine = formats.number(ours[0]) if ours else formats.MISSING
-                    found.append({**line, "floor": formats.number(means[name]), "ours": mine})
+                    ours = _named(means.drop(list(content.floors), errors="ignore"))
+                    found.append({**line, "floor": formats.number(means[name]), "ours": ours})
     return found
+
+
+def _named(means: pd.Series) -> str:
+    """Figures as text, with their names where there are several."""
+    texts = {str(name): formats.number(mean) for name, mean in means.items()}
+    return ", ".join(f"{name} {text}" for name, text in texts.items()) if len(texts) > 1 else "".join(texts.values())
 
 
 def truth_summary(truth: pd.DataFrame) -> pd.DataFrame:
     """The scores against the truth by stage and measure, as text: mean, median, smallest, largest, subjects."""
-    groups = truth.groupby(["stage", "measure"], sort=False)["value"]
     rows = []
-    for (stage, measure), values in groups:
+    for (stage, measure), own in truth.groupby(["stage", "measure"], sort=False):
+        values = own["value"]
         decimals = formats.decimals_for([values.min(), values.max()])
         figures = {"mean": values.mean(), "median": values.median(), "smallest": values.min(), "largest": values.max()}
         shown = {name: formats.number(value, decimals) for name, value in figures.items()}
-        rows.append({"stage": stage, "measure": measure, **shown, "subjects": str(values.count())})
+        rows.append({"stage": stage, "measure": measure, **shown, "subjects": _counted(own["subject"])})
     return pd.DataFrame(rows)
+
+
+def _counted(subjects: pd.Series) -> str:
+    """How many subjects; of a measure of the cohort as a whole, that it is of all."""
+    return EVERYBODY if set(subjects) == {EVERYBODY} else str(len(subjects))
 
 
 def _summary_cell(row: Any) -> dict[str, str]:

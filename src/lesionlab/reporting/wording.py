@@ -18,7 +18,7 @@ GLOSSARY: Mapping[str, str] = {
     "Dice": "Overlap of the predicted and the true lesion: twice the shared volume over the sum of both. 1 is perfect, "
     "0 is no overlap. A lesion missed or invented counts 0; where neither has one, 1.",
     "HD95": "How far, in mm, the predicted border lies from the true one, leaving out the worst 5 %. Smaller is "
-    "better. A lesion missed or invented counts as the image's diagonal.",
+    "better. A lesion missed or invented counts as the diagonal of the volume.",
     "Sensitivity": "The share of true lesion that was found.",
     "Precision": "The share of what was predicted that is true lesion.",
     "missed, invented": "The share of patients in whom a lesion of the class was overlooked entirely, or predicted "
@@ -32,7 +32,8 @@ GLOSSARY: Mapping[str, str] = {
     "bright means unsure.",
     "ci_low, ci_high": "Bounds of the 95 % bootstrap confidence interval of the mean, over patients.",
     "p_value": "Probability of a difference at least this large if there were none: Wilcoxon's signed-rank test on "
-    "paired patients, corrected by Holm for the comparisons of the same cohort, measure and class.",
+    "paired patients, corrected by Holm for the comparisons of the same cohort, number of training subjects, measure "
+    "and class.",
     "rank_biserial": "Effect size of that test: 1 where the value of every patient rose against the line compared "
     "with, −1 where every one fell, 0 where both balance.",
     "seed_std": "Standard deviation of the mean over trainings that differ in their seed alone. The interval and "

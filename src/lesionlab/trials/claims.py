@@ -28,7 +28,8 @@ CLAIM_COLUMNS = [
     "n",
     "verdict",
 ]
-
+_LINE = ["method", "protocol", "synthesizer", "class", "metric"]  # of the papers' figures
+_ALL = "all"  # the sequence of what is of all of them
 
 #: What is said of synthesizers' slices: an arm, the arm it is held against (None: the trial's baseline), in words.
 _HELP = (
@@ -70,6 +71,7 @@ def claims_of(
     arms: Sequence[str],
     classes: Sequence[str],
     variants: Collection[str] = (),
+    unpublished: Collection[str] = (),
 ) -> list[Claim]:
     """The claims that a trial's synthesizers and arms can be held against.
 
@@ -80,9 +82,10 @@ def claims_of(
         classes: lesion classes.
         variants: synthesizers that lack a part; nobody claims that their slices help, and claims that nobody makes
             would cost the others power.
+        unpublished: those of the variants that no paper has, and of which the words say so.
     """
     whole = {name: title for name, title in titles.items() if name not in variants}
-    return [*_of_augmentation(whole, arms, classes), *_of_methods(titles, betters, arms, classes)]
+    return [*_of_augmentation(whole, arms, classes), *_of_methods(titles, betters, arms, classes, unpublished)]
 
 
 def _of_augmentation(titles: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]) -> Iterable[Claim]:
@@ -96,15 +99,20 @@ def _of_augmentation(titles: Mapping[str, str], arms: Sequence[str], classes: Se
 
 
 def _of_methods(
-    titles: Mapping[str, str], betters: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]
+    titles: Mapping[str, str],
+    betters: Mapping[str, str],
+    arms: Sequence[str],
+    classes: Sequence[str],
+    unpublished: Collection[str],
 ) -> Iterable[Claim]:
     for name, better in betters.items():
-        words = f"{titles[name]} synthesizes less well than {titles[better]} (pixel accuracy)"
+        ours = "; our own question, no paper says so" if name in unpublished else ""
+        words = f"{titles[name]} synthesizes less well than {titles[better]} (pixel accuracy{ours})"
         reference = {"method": better}
         lines = {"method": name, "protocol": "paired"}
         yield Claim(words, name, lines, reference, "pixel_accuracy", classes, -1)
         if "real+50%" in arms:
-            words = f"{titles[name]}'s slices raise Dice less than {titles[better]}'s (real+50%)"
+            words = f"{titles[name]}'s slices raise Dice less than {titles[better]}'s (real+50%{ours})"
             lines, reference = {"synthesizer": name, "protocol": "real+50%"}, {"synthesizer": better}
             yield Claim(words, name, lines, reference, "dice", classes, -1)
 
@@ -117,7 +125,7 @@ def hold_against(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
-    """Test every claim class by class (and sequence by sequence), for each number of training subjects.
+    """Test every claim class by class, for each number of training subjects; what has sequences, by the mean over them.
 
     Args:
         claims: what is claimed.
@@ -128,13 +136,15 @@ def hold_against(
         resamples: of the bootstrap.
 
     Returns:
-        Columns ``CLAIM_COLUMNS``: ``reference`` is what the lines are compared with, ``where`` class and, where there
-        are several, sequence; ``published`` the paper's difference; ``difference`` ours, over subjects. ``p_raw`` is
+        Columns ``CLAIM_COLUMNS``: ``reference`` is what the lines are compared with, ``where`` the class;
+        ``published`` the paper's difference; ``difference`` ours, over subjects. ``p_raw`` is
         Wilcoxon's test, ``p_value`` its p corrected by Holm over the comparisons of all claims that share cohort,
         training subjects, metric and class. ``verdict``: the claim holds (fails) where the interval lies on its side
         of 0 (on the other) and the corrected p is below 0.05; else it cannot be told.
     """
-    parts = [_compared(claim, scores, published, seed, resamples) for claim in claims]
+    figures = _over_sequences(_of_our_sequences(published, scores), "published")
+    means = _over_sequences(scores, "value")
+    parts = [_compared(claim, means, figures, seed, resamples) for claim in claims]
     found = [part for part in parts if len(part)]
     if not found:
         return pd.DataFrame(columns=CLAIM_COLUMNS)
@@ -142,9 +152,7 @@ def hold_against(
     return table.assign(verdict=[verdict(row, row["sign"]) for row in table.to_dict("records")])[CLAIM_COLUMNS]
 
 
-def _compared(
-    claim: Claim, scores: pd.DataFrame, published: pd.DataFrame | None, seed: int, resamples: int
-) -> pd.DataFrame:
+def _compared(claim: Claim, scores: pd.DataFrame, published: pd.DataFrame, seed: int, resamples: int) -> pd.DataFrame:
     """A claim's comparisons, p as yet uncorrected."""
     wanted = scores[(scores["metric"] == claim.metric) & scores["class"].isin(claim.classes)]
     mine = _having(wanted, claim.lines)
@@ -153,16 +161,31 @@ def _compared(
         return pd.DataFrame(columns=CLAIM_COLUMNS)
     both = pd.concat([mine, theirs]).drop_duplicates()
     table = _having(differences(both, claim.reference, seed=seed, resamples=resamples), claim.lines)
-    several = table["sequence"].nunique() > 1
     return table.assign(
         claim=claim.words,
-        where=table["class"] + (", " + table["sequence"] if several else ""),
+        where=table["class"],
         published=[_published(row, claim, published) for row in table.to_dict("records")],
         synthesizer=claim.synthesizer,
         reference=", ".join(map(str, claim.reference.values())),
         p_value=table["p_raw"],
         sign=claim.sign,
     )
+
+
+def _of_our_sequences(published: pd.DataFrame | None, scores: pd.DataFrame) -> pd.DataFrame:
+    """The figures whose mean over sequences is comparable with ours: of lines that have each of ours."""
+    if published is None or published.empty:
+        return pd.DataFrame(columns=[*_LINE, "sequence", "source", "published"])
+    ours = set(scores["sequence"]) - {_ALL}
+    own = published[published["sequence"].isin({*ours, _ALL})]
+    complete = own.groupby([*_LINE, "source"])["sequence"].transform(lambda names: set(names) in ({_ALL}, ours))
+    return own[complete.astype(bool)]
+
+
+def _over_sequences(table: pd.DataFrame, value: str) -> pd.DataFrame:
+    """The table with one row for all sequences of a line, the mean of their values; the order is kept."""
+    keys = [name for name in table if name not in ("sequence", value)]
+    return table.groupby(keys, sort=False, dropna=False)[value].mean().reset_index().assign(sequence=_ALL)
 
 
 def verdict(row: Mapping[Hashable, Any], sign: int) -> str:
@@ -210,11 +233,9 @@ def _having(rows: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
     return rows
 
 
-def _published(row: Mapping[Hashable, Any], claim: Claim, published: pd.DataFrame | None) -> float:
+def _published(row: Mapping[Hashable, Any], claim: Claim, published: pd.DataFrame) -> float:
     """The difference between the two lines in the first paper that gives both; NaN where none does."""
-    if published is None or published.empty:
-        return float("nan")
-    keys = {key: row[key] for key in ("method", "protocol", "synthesizer", "sequence", "class", "metric")}
+    keys = {key: row[key] for key in _LINE}
     ours, theirs = (_by_paper(published, one) for one in (keys, {**keys, **_as_published(claim.reference)}))
     return next((value - theirs[paper] for paper, value in ours.items() if paper in theirs), float("nan"))
 

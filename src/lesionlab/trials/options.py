@@ -56,6 +56,7 @@ class Variant(BaseModel):
     of: SynthesizerName = Field(description="the method whose options are changed")
     change: dict[str, Any] = Field(min_length=1, description="options that differ, nested as the method's own")
     title: str = Field(description="its name in tables and figures")
+    published: bool = Field(True, description="whether its method's paper has it too, and says that it does worse")
 
 
 class TrialOptions(BaseModel):

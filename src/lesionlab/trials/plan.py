@@ -26,6 +26,7 @@ class Recipe(BaseModel):
         title: its name in tables and figures.
         options: the method's options, JSON-able.
         training: how long and how it is trained.
+        published: whether a paper tells of it.
     """
 
     model_config = _STRICT
@@ -34,6 +35,7 @@ class Recipe(BaseModel):
     title: str
     options: dict[str, Any]
     training: TrainingOptions
+    published: bool = True
 
 
 class SynthesizerCase(BaseModel):
@@ -133,6 +135,10 @@ class TrialPlan(BaseModel):
     def variants(self) -> dict[str, str]:
         """Names to titles, of the synthesizers that lack a part of their method."""
         return {name: title for name, title in self.titles().items() if self.methods()[name] != name}
+
+    def unpublished(self) -> set[str]:
+        """Names of the variants that no paper has."""
+        return {case.name for case in self.synthesizers if not case.recipe.published}
 
     def betters(self) -> dict[str, str]:
         """Synthesizer to the one that its paper says does better: a variant's own method, or SAMR's successor."""

@@ -14,6 +14,7 @@ from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import StudySlices
 from lesionlab.methods.base import Task
 from lesionlab.methods.registry import make_method
+from lesionlab.parameters import StatisticsOptions
 from lesionlab.pipelines.evaluation.samples import (
     coarse_error,
     infer_membership,
@@ -132,6 +133,27 @@ def test_a_set_of_copies_lies_nearer_to_the_training_slices_than_test_slices_do(
     assert table.loc[("samr", "test"), "dice_edema"] == table.loc[("cgsamr", "test"), "dice_edema"]
 
 
+def test_slices_that_another_trial_asked_for_have_no_part(plan, slices, drawn, segmenters):
+    """Half as many slices as real ones are asked for: of six copies the first three, and the table is that of three."""
+    half = {"arm": Arm(synthetic=0.5)}
+    fewer = tuple(case.model_copy(update=half) if case.synthesizer else case for case in plan.segmenters)
+    asked = plan.model_copy(update={"segmenters": fewer})
+    table = look_for_copies(asked, slices, drawn)
+    longer = {key: _twice(store) for key, store in drawn.items()}
+    pd.testing.assert_frame_equal(look_for_copies(asked, slices, longer), table)
+    pd.testing.assert_frame_equal(
+        measure_diversity(asked, slices, longer, segmenters), measure_diversity(asked, slices, drawn, segmenters)
+    )
+
+
+def _twice(store: SliceStore) -> SliceStore:
+    arrays = store.batch([*range(len(store))] * 2)
+    table = pd.concat([store.table] * 2, ignore_index=True).drop(columns="index")
+    study = StudySlices(*arrays, table)
+    root = store.root.with_name(f"{store.root.name}-twice")
+    return SliceStore.write(root, [study], store.sequences, store.classes, fingerprint=root.name)
+
+
 def test_membership_without_training_is_chance_of_a_few_slices(plan, slices, synthesizers):
     judged = judge_slices(plan, slices, synthesizers)
     # Two synthesizers, each with the slices of its two training subjects and with the test slices.
@@ -139,13 +161,13 @@ def test_membership_without_training_is_chance_of_a_few_slices(plan, slices, syn
     counts = judged.groupby(["synthesizer", "trained_on"]).size()
     assert counts["samr", True] == counts["cgsamr", True] == len(members)
     assert counts["samr", False] == counts["cgsamr", False] == len(slices.select("test"))
-    table = infer_membership(judged)
+    table = infer_membership(judged, StatisticsOptions(resamples=200), 0)
     assert table["synthesizer"].tolist() == ["samr", "cgsamr"]
     assert table["auc"].between(0, 1).all()
 
 
 def test_only_methods_with_confidence_maps_are_calibrated(plan, slices, synthesizers):
-    table = measure_reliability(plan, slices, synthesizers)
+    table = measure_reliability(plan, slices, synthesizers, StatisticsOptions(resamples=200), 0)
     assert set(table["synthesizer"]) == {"cgsamr"} and set(table["sequence"]) == {"T1w", "FLAIR"}
     # lambda_cm at the end is 0.03: Eq. 1 asks for min(1, 0.03 / error).
     expected = np.minimum(1, 0.03 / table["error"])

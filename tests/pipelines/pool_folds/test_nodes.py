@@ -73,6 +73,27 @@ def test_every_subject_is_tested_once(folders):
         assert table["mean"].tolist() == [pytest.approx(mean)] and table["n"].tolist() == [3]
 
 
+def test_a_fold_that_lacks_a_training_subject_belongs_to_the_same_line(folders):
+    """A study was held back in fold 1 alone: it trained on one subject, the others on two."""
+    for fold, subject in enumerate("abc"):
+        write_fold(folders.workspace, fold, subject, 0.2)
+    for name in ("synthesis", "segmentation"):
+        path = folders.workspace / f"fold1/07_model_output/mine/{name}_scores.parquet"
+        pd.read_parquet(path).assign(training_subjects=1).to_parquet(path)
+    for table in gather(folders, STUDIES, "mine"):
+        assert table["training_subjects"].tolist() == [2, 2, 2]
+
+
+def test_folds_of_which_one_has_more_training_sets_are_refused(folders):
+    for fold, subject in enumerate("abc"):
+        write_fold(folders.workspace, fold, subject, 0.2)
+    path = folders.workspace / "fold1/07_model_output/mine/segmentation_scores.parquet"
+    found = pd.read_parquet(path)
+    pd.concat([found, found.assign(training_subjects=1)]).to_parquet(path)
+    with pytest.raises(InputError, match="fold1: trained on 1, 2 subjects"):
+        gather(folders, STUDIES, "mine")
+
+
 def test_claims_are_held_against_the_subjects_of_all_folds(folders):
     for fold, subject in enumerate("abc"):
         write_fold(folders.workspace, fold, subject, 0.2)

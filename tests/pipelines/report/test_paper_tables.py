@@ -74,6 +74,17 @@ def test_table_ii_has_ours_published_and_competitors():
     }
 
 
+def test_equal_epochs_stand_beside_the_papers_figures():
+    """The papers count epochs: their figure at real+50% belongs to the arm of twice the steps, too."""
+    scores = [*segmented("real+50%", "cgsamr", 0.6), *segmented("real+50% longer", "cgsamr", 0.7)]
+    plan = plan_of("cgsamr", arms=("real", "real+50%", "real+50% longer"))
+    table = made(plan, [], scores)["CG-SAMR 2020, Table II"]
+    longer = shown(table, "Experiment 1: real+50%, as many epochs as on real slices alone")
+    assert longer["CG-SAMR"][0] == ("0.700", "0.807")
+    assert shown(table, "Experiment 1: real+50%")["CG-SAMR"][0] == ("0.600", "0.807")
+    assert "as many epochs" in table.note
+
+
 def test_samrs_table_has_its_own_figures_and_its_ablation_where_variants_are_of_samr():
     scores = [*segmented("real", "none", 0.5), *segmented("real+50%", "samr", 0.6)]
     scores += [*segmented("real+50%", "samr", 2.5, "hd95"), *segmented("real+50%", "without_atlas", 0.4)]

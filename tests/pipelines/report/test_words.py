@@ -120,6 +120,18 @@ def test_equal_epochs_are_not_told_as_equal_steps(facts):
     assert told in words.summary(facts(trial=SEVERAL)) and told in steps(facts(trial=SEVERAL))["U-Net"]
 
 
+def test_the_step_names_the_bias_correction_that_was_run(facts):
+    assert "classes of tissue" in steps(facts())["Bias correction"]
+    assert steps(facts(bias={"method": "n4"}))["Bias correction"].startswith("N4")
+
+
+def test_a_variant_without_atlas_is_not_told_to_have_drawn_from_one(facts):
+    trial = {"synthesizers": ["cgsamr", "without_atlas"], "arms": ["real", "real+50%"]}
+    assert "from label maps and an atlas, on" in words.summary(facts())
+    assert "but for those without, an atlas" in words.summary(facts(trial=trial))
+    assert "from label maps, on" in words.summary(facts(trial=trial | {"synthesizers": ["without_atlas"]}))
+
+
 def test_leaving_one_out_is_not_told_as_drawn_at_random(facts):
     assert "divided at random" in steps(facts())["Split"]
     told = steps(facts(splits={"protocol": "leave_one_out"}))["Split"]

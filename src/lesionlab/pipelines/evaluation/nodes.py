@@ -180,7 +180,8 @@ def claims(
     """What the papers claim of the trial's synthesizers, held against the trial's scores."""
     scores = pd.concat([synthesis_scores, segmentation_scores], ignore_index=True)
     classes = [*dict.fromkeys(segmentation_scores["class"])]
-    claimed = claims_of(plan.titles(), plan.betters(), plan.options.arms, classes, plan.variants())
+    arms, variants = plan.options.arms, plan.variants()
+    claimed = claims_of(plan.titles(), plan.betters(), arms, classes, variants, plan.unpublished())
     return hold_against(claimed, scores, _figures(published, plan), seed=seed, resamples=options.resamples)
 
 

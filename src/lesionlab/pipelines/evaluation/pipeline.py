@@ -52,10 +52,15 @@ def create_pipeline(**_: object) -> Pipeline:
                 "discriminator_scores",
                 name="judge_slices",
             ),
-            node(samples.infer_membership, "discriminator_scores", "membership", name="infer_membership"),
+            node(
+                samples.infer_membership,
+                ["discriminator_scores", "params:statistics", "params:seed"],
+                "membership",
+                name="infer_membership",
+            ),
             node(
                 samples.measure_reliability,
-                ["cleared_plan", "slices", "synthesizers"],
+                ["cleared_plan", "slices", "synthesizers", "params:statistics", "params:seed"],
                 "reliability",
                 name="measure_reliability",
             ),

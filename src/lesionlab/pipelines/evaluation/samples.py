@@ -11,6 +11,7 @@ import torch
 
 from lesionlab.data.batches import Slices
 from lesionlab.data.slice_store import SliceArrays, SliceStore
+from lesionlab.data.synthetic import synthetic_count
 from lesionlab.losses.confidence import shrink
 from lesionlab.methods.base import Synthesizer
 from lesionlab.methods.samr import SAMR
@@ -18,6 +19,7 @@ from lesionlab.methods.unet import UNetSegmenter
 from lesionlab.metrics import calibration, memorisation, sample_quality
 from lesionlab.metrics.segmentation import FIRST_LESION, dice
 from lesionlab.networks.decoder import Synthesis
+from lesionlab.parameters import StatisticsOptions
 from lesionlab.training.runs import TrainingRun
 from lesionlab.training.validation import segment
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
@@ -45,8 +47,8 @@ def measure_samples(
         unet = _baseline(plan, case, segmenters)
         real = slices.batch(slices.select("train", "pathological", case.subjects))
         sets = {
-            "synthetic": synthetic[case.key].batch(),
-            "test": slices.batch(slices.select("test", "pathological")),
+            "synthetic": made_for(plan, case, slices, synthetic[case.key]),
+            "test": _pictures(slices, slices.select("test", "pathological")),
         }
         size = min(len(real.images), *(len(arrays.images) for arrays in sets.values()))
         rng = np.random.default_rng(case.seed)
@@ -73,9 +75,9 @@ def measure_diversity(
     """
     parts = []
     for case in plan.synthesizers:
-        unet, made = _baseline(plan, case, segmenters), synthetic[case.key]
+        unet, made = _baseline(plan, case, segmenters), made_for(plan, case, slices, synthetic[case.key])
         real = slices.batch(slices.select("train", "pathological", case.subjects))
-        one, two = sample_quality.standardised(_features(unet, real.images), _features(unet, made.batch().images))
+        one, two = sample_quality.standardised(_features(unet, real.images), _features(unet, made.images))
         table = sample_quality.diversity(one, two, made.table["manipulation"].tolist())
         parts.append(pd.DataFrame([_about(case)] * len(table)).join(table))
     columns = [*_ABOUT, "kind", "n", "distance", "ratio"]
@@ -140,7 +142,7 @@ def look_for_copies(plan: TrialPlan, slices: SliceStore, synthetic: Mapping[str,
     parts = []
     for case in plan.synthesizers:
         for region in REGIONS:
-            made, natural = nearest_of(case, slices, synthetic[case.key], region)
+            made, natural = nearest_of(case, slices, made_for(plan, case, slices, synthetic[case.key]), region)
             if natural["other_subjects_distance"].notna().any():
                 parts.append(memorisation.compare_nearest(made, natural).assign(region=region, **_about(case)))
     columns = [*_ABOUT, "region"]
@@ -149,13 +151,20 @@ def look_for_copies(plan: TrialPlan, slices: SliceStore, synthetic: Mapping[str,
 
 
 def nearest_of(
-    case: SynthesizerCase, slices: SliceStore, synthetic: SliceStore, region: memorisation.Region
+    case: SynthesizerCase, slices: SliceStore, made: memorisation.Pictures, region: memorisation.Region
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of each synthetic slice, and of each test slice, the nearest training slice."""
+    """Of each of a synthesizer's slices, and of each test slice, the nearest training slice."""
     training = training_pictures(case, slices)
-    made = memorisation.Pictures(synthetic.images(), synthetic.labels(), synthetic.table)
     tested = _pictures(slices, slices.select("test", "pathological"))
     return memorisation.nearest(made, training, region), memorisation.nearest(tested, training, region)
+
+
+def made_for(
+    plan: TrialPlan, case: SynthesizerCase, slices: SliceStore, synthetic: SliceStore
+) -> memorisation.Pictures:
+    """The first of a synthesizer's slices, as many as the trial has use for: another trial may have drawn more."""
+    own = slices.table.iloc[slices.select("train", subject=case.subjects)]
+    return _pictures(synthetic, synthetic.select()[: synthetic_count(own, plan.ratio(case.key))])
 
 
 def training_pictures(case: SynthesizerCase, slices: SliceStore) -> memorisation.Pictures:
@@ -189,11 +198,12 @@ def judge_slices(plan: TrialPlan, slices: SliceStore, synthesizers: Mapping[str,
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_JUDGED)
 
 
-def infer_membership(judged: pd.DataFrame) -> pd.DataFrame:
+def infer_membership(judged: pd.DataFrame, options: StatisticsOptions, seed: int) -> pd.DataFrame:
     """Whether the discriminators' score of a real slice tells if it was trained on.
 
     Args:
         judged: as :func:`judge_slices` returns it.
+        options, seed: of the bootstrap.
 
     Returns:
         ``synthesizer, training_subjects, seed, auc, ci_low, ci_high``; 0.5 is chance.
@@ -204,7 +214,12 @@ def infer_membership(judged: pd.DataFrame) -> pd.DataFrame:
         member = own["trained_on"].to_numpy(bool)
         scores, subjects = own["score"].to_numpy(), own["subject"].to_numpy()
         found = memorisation.membership_inference(
-            scores[member], subjects[member], scores[~member], subjects[~member], seed=int(about["seed"])
+            scores[member],
+            subjects[member],
+            scores[~member],
+            subjects[~member],
+            seed=seed,
+            resamples=options.resamples,
         )
         rows.append({**about, **found._asdict()})
     return pd.DataFrame(rows, columns=[*_ABOUT, *memorisation.Membership._fields])
@@ -215,7 +230,13 @@ def _judged(method: SAMR, slices: SliceStore, places: np.ndarray) -> np.ndarray:
     return np.concatenate([method.judge(real.take(part)).numpy() for part in _parts(np.arange(len(places)))])
 
 
-def measure_reliability(plan: TrialPlan, slices: SliceStore, synthesizers: Mapping[str, TrainingRun]) -> pd.DataFrame:
+def measure_reliability(
+    plan: TrialPlan,
+    slices: SliceStore,
+    synthesizers: Mapping[str, TrainingRun],
+    options: StatisticsOptions,
+    seed: int,
+) -> pd.DataFrame:
     """Mean error by confidence on the test slices, of every synthesizer that has confidence maps.
 
     Returns:
@@ -238,6 +259,8 @@ def measure_reliability(plan: TrialPlan, slices: SliceStore, synthesizers: Mappi
             slices.sequences,
             _last_lambda(run.history()),
             mask=labels > 0,
+            seed=seed,
+            resamples=options.resamples,
         )
         parts.append(table.assign(**_about(case)))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["synthesizer", "sequence"])

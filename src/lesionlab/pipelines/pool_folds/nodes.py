@@ -28,8 +28,8 @@ def gather(folders: Folders, studies: pd.DataFrame, trial: str) -> tuple[pd.Data
     """Synthesis and segmentation scores of all folds of a trial.
 
     Raises:
-        InputError: no fold has scores, or one is being run; folds were run with different settings; a subject was
-            tested in two folds, or is none of the cohort's any more.
+        InputError: no fold has scores, or one is being run; folds were run with different settings, or have another
+            number of training sets; a subject was tested in two folds, or is none of the cohort's any more.
     """
     outputs = _outputs(folders, trial)
     for path in outputs.values():
@@ -38,10 +38,34 @@ def gather(folders: Folders, studies: pd.DataFrame, trial: str) -> tuple[pd.Data
     tested = {fold: pd.read_parquet(path / _SEGMENTATION)["subject"].unique() for fold, path in outputs.items()}
     _check_subjects(tested, set(studies["subject"]), folders.workspace)
     synthesis, segmentation = (
-        pd.concat([pd.read_parquet(path / name) for path in outputs.values()], ignore_index=True)
-        for name in (_SYNTHESIS, _SEGMENTATION)
+        {fold: pd.read_parquet(path / name) for fold, path in outputs.items()} for name in (_SYNTHESIS, _SEGMENTATION)
     )
-    return synthesis, segmentation
+    common = _common_sizes(segmentation)
+    return _pooled(synthesis, common), _pooled(segmentation, common)
+
+
+def _common_sizes(scores: Mapping[str, pd.DataFrame]) -> dict[str, dict[int, int]]:
+    """By fold: the size of each training set to what it is called in the pooled tables, the most that a fold has.
+
+    A fold in which a study was held back trains on one subject fewer; its lines are the others' all the same.
+    """
+    sizes = {fold: sorted(table["training_subjects"].unique()) for fold, table in scores.items()}
+    if len({len(own) for own in sizes.values()}) > 1:
+        raise InputError(
+            "the folds have different numbers of training sets",
+            given="; ".join(f"{fold}: trained on {listed(map(str, own))} subjects" for fold, own in sizes.items()),
+            allowed="the same in every fold",
+            cure="give trials.<trial>.training_subjects sizes that every fold has beside all its subjects",
+        )
+    most = [max(same) for same in zip(*sizes.values(), strict=True)]
+    return {fold: dict(zip(own, most, strict=True)) for fold, own in sizes.items()}
+
+
+def _pooled(scores: Mapping[str, pd.DataFrame], common: Mapping[str, Mapping[int, int]]) -> pd.DataFrame:
+    parts = [
+        table.assign(training_subjects=table["training_subjects"].map(common[fold])) for fold, table in scores.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def gather_plan(folders: Folders, trial: str) -> TrialPlan:

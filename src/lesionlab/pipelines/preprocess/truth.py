@@ -24,7 +24,6 @@ from lesionlab.pipelines.preprocess.jobs import BRAIN, FIELD, in_reference_space
 from lesionlab.pipelines.preprocess.quality_stages import by_stage
 from lesionlab.pipelines.running import run
 
-COHORT = "all"  # the "subject" of a measure that compares subjects with one another
 LESION_LABEL = 2
 WHITE_MATTER = "white_matter"  # in a study's record: what the spread between studies is made of
 
@@ -94,7 +93,7 @@ def score_truth(
     inputs = {study: fingerprint_of([own[study] for own in keys], job.left_out) for study, job in jobs.items()}
     how, science = run_options.lenient, [measure.truth_rows]
     scored = run(folders.stage("truth"), jobs, truth_study, science, inputs, reference, how)
-    spread = measure.truth_rows("standardize", COHORT, dict(_spread(scored)))
+    spread = measure.truth_rows("standardize", measure.EVERYBODY, dict(_spread(scored)))
     return pd.concat([_table(scored.qc()), spread], ignore_index=True)
 
 

@@ -135,11 +135,12 @@ def of_manipulations(slices: SliceStore, synthetic: SliceStore) -> list[Picture]
 
 def of_copies(plan: TrialPlan, slices: SliceStore, synthetic: Mapping[str, SliceStore]) -> list[Picture]:
     """How near each synthesizer's slices lie to training slices, and the nearest pairs."""
-    return [picture for case in plan.synthesizers for picture in _copies_of(case, slices, synthetic[case.key])]
+    return [picture for case in plan.synthesizers for picture in _copies_of(plan, case, slices, synthetic[case.key])]
 
 
-def _copies_of(case: SynthesizerCase, slices: SliceStore, synthetic: SliceStore) -> list[Picture]:
-    found = {region: samples.nearest_of(case, slices, synthetic, region) for region in samples.REGIONS}
+def _copies_of(plan: TrialPlan, case: SynthesizerCase, slices: SliceStore, synthetic: SliceStore) -> list[Picture]:
+    made = samples.made_for(plan, case, slices, synthetic)
+    found = {region: samples.nearest_of(case, slices, made, region) for region in samples.REGIONS}
     curves_of = {
         "whole picture" if region == "image" else region: {
             "test slices (other subjects)": natural["other_subjects_distance"].to_numpy(),

@@ -16,6 +16,11 @@ from lesionlab.training.options import TrainingOptions
 from lesionlab.trials.plan import Recipe, TrialPlan
 
 MM3_PER_ML = 1000.0
+_BIAS = {
+    "tissue_fit": "The smooth shading that coils leave was fitted together with the classes of tissue, in all "
+    "sequences at once, and removed.",
+    "n4": "N4 removed the smooth shading that coils leave.",
+}
 _MANY = 3  # synthesizers, from which on a title counts them
 TRUTH_NOTES: Mapping[str, str] = {
     "tre": "target registration error over the brain: where the found transform sends a point, against its true place",
@@ -32,6 +37,8 @@ REFERENCES = (
     "Avants BB et al. A reproducible evaluation of ANTs similarity metric performance in brain image registration. "
     "NeuroImage 54, 2011.",
     "Tustison NJ et al. N4ITK: improved N3 bias correction. IEEE Transactions on Medical Imaging 29(6), 2010.",
+    "Van Leemput K, Maes F, Vandermeulen D, Suetens P. Automated model-based bias field correction of MR images of the "
+    "brain. IEEE Transactions on Medical Imaging 18(10), 1999.",
     "Nyúl LG, Udupa JK, Zhang X. New variants of a method of MRI scale standardization. IEEE TMI 19(2), 2000.",
     "Fisch L et al. deepbet: Fast brain extraction of T1-weighted MRI using Convolutional Neural Networks. "
     "Computers in Biology and Medicine 179, 2024.",
@@ -96,15 +103,22 @@ def summary(facts: Facts) -> str:
     sizes = sorted({len(case.subjects) for case in facts.plan.segmenters})
     seeds = len({case.seed for case in facts.plan.segmenters})
     learnt = f"{_listed(facts.plan.titles().values())} {'each ' if several else ''}learnt to draw"
-    given = "label maps and an atlas" if facts.options.atlas.enabled else "label maps"
     repeated = f" Everything was trained {seeds} times, from other weights." if seeds > 1 else ""
     return (
         f"Does a segmenter get better when synthetic lesions are added to its training slices? {learnt} "
-        f"{len(facts.options.sequences)} MR sequences from {given}, on the slices of "
+        f"{len(facts.options.sequences)} MR sequences from {_given(facts)}, on the slices of "
         f"{_listed(map(str, sizes))} subjects. {'They' if several else 'It'} then drew new slices for manipulated "
         f"lesions of those same subjects. A U-Net was trained with and without them, {_for_how_long(facts)}, and "
         f"tested on {_subjects(number['test'])} it had never seen.{repeated}"
     )
+
+
+def _given(facts: Facts) -> str:
+    """What the synthesizers draw from."""
+    shown = {bool(case.recipe.options["generator"]["atlas"]) for case in facts.plan.synthesizers}
+    if not facts.options.atlas.enabled or shown == {False}:
+        return "label maps"
+    return "label maps and, but for those without, an atlas" if False in shown else "label maps and an atlas"
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -191,7 +205,7 @@ def _preparation(facts: Facts) -> list[Step]:
         Step("Brain extraction", f"The brain was found ({options.brain.backend}); outside it every image is 0.")
     )
     if options.bias.enabled:
-        steps.append(Step("Bias correction", "N4 removed the smooth shading that coils leave."))
+        steps.append(Step("Bias correction", _BIAS[options.bias.method]))
     steps += [
         Step("Standardization", f"Intensities were brought to one scale ({options.standardize.rule}).", ""),
         Step("Grid", f"Slices were resampled to {width} × {height} pixels of {options.grid.in_plane_mm} mm.", ""),
