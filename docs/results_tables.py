@@ -2,8 +2,8 @@
 
 Command: python docs/results_tables.py WHICH FOLDER
     WHICH   demo, comparison, ablation or folds
-    FOLDER  that run's own: data for the demo, data/experiments/phantom_trial for the trials,
-            data/experiments/cgsamr_brats2015 for the pooled folds
+    FOLDER  of the demo data, of the pooled folds data/experiments/cgsamr_brats2015; of the other two the scores' own:
+            data/experiments/phantom_trial/07_model_output/comparison, or what is kept of it in docs/reports
 
 Each table replaces what stands between its two marks, <!-- table NAME --> and <!-- end -->.
 """
@@ -68,7 +68,7 @@ def demo(folder: Path) -> Tables:
 
 def comparison(folder: Path) -> Tables:
     """Arms and synthesizers by the number of training subjects."""
-    dice, accuracy = _scores(folder, "comparison")
+    dice, accuracy = _scores(folder)
     return {
         "dice": _levels(dice, LESIONS, _arm_of),
         "over real": _changes(dice, {"protocol": "real"}, LESIONS, _arm_of, HEADLINE),
@@ -81,7 +81,7 @@ def comparison(folder: Path) -> Tables:
 
 def ablation(folder: Path) -> Tables:
     """CG-SAMR's parts, taken away one at a time."""
-    dice, accuracy = _scores(folder, "ablation")
+    dice, accuracy = _scores(folder)
     variants = [title for name, title in TITLES.items() if name.startswith("without")]
     augmented = dice[dice["protocol"] == "real+50%"]
     return {
@@ -97,11 +97,10 @@ def folds(folder: Path) -> Tables:
     return _single(folder / "08_reporting/comparison", "folds")
 
 
-def _scores(folder: Path, trial: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _scores(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Dice, and pixel accuracy as its mean over the sequences."""
-    output = folder / "07_model_output" / trial
-    dice = pd.read_parquet(output / "segmentation_scores.parquet")
-    found = pd.read_parquet(output / "synthesis_scores.parquet")
+    dice = pd.read_parquet(folder / "segmentation_scores.parquet")
+    found = pd.read_parquet(folder / "synthesis_scores.parquet")
     found = found[found["metric"] == "pixel_accuracy"].assign(sequence="all")
     accuracy = found.groupby([name for name in SCORE_COLUMNS if name != "value"], sort=False)["value"].mean()
     return dice[(dice["metric"] == "dice") & (dice["protocol"] != "floor")], accuracy.reset_index()
