@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 install: $(VENV)/.installed  ## the environment alone, in .venv
 
-demo: install  ## the whole path on phantom scans: about twenty minutes on two cores, then a page opens
+demo: install  ## the whole path on phantom scans: about fifteen minutes on two cores, then a page opens
 	@echo "== Running the demo: phantom scans -> preprocess -> CG-SAMR -> augmentation -> U-Net -> report"
 	@echo "== Progress is logged below; what is done already is not done again."
 	@$(BIN)/kedro run
