@@ -110,8 +110,9 @@ def floor_rows(content: ReportContent) -> list[dict[str, str]]:
 
 def _named(means: pd.Series) -> str:
     """Figures as text, with their names where there are several."""
-    texts = {str(name): formats.number(mean) for name, mean in means.items()}
-    return ", ".join(f"{name} {text}" for name, text in texts.items()) if len(texts) > 1 else "".join(texts.values())
+    if len(means) < 2:
+        return formats.number(means.iloc[0]) if len(means) else formats.MISSING
+    return ", ".join(f"{name} {formats.number(mean)}" for name, mean in means.items())
 
 
 def truth_summary(truth: pd.DataFrame) -> pd.DataFrame:
