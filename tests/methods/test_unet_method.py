@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from lesionlab.methods.base import Segmenter, Synthesizer, in_batches
+from lesionlab.methods.base import Segmenter, Synthesizer
 from lesionlab.methods.registry import make_method
 
 SMALL = {"network": {"width": 4, "depth": 2}}
@@ -60,7 +60,6 @@ def test_segmentation(task, batch):
     probabilities = method.segment(batch.images)
     assert probabilities.shape == (2, 4, 32, 16) and not probabilities.requires_grad
     assert torch.allclose(probabilities.sum(1), torch.ones(2, 32, 16), atol=1e-5)
-    assert torch.allclose(in_batches(method.segment, batch.images, size=1), probabilities, atol=1e-5)
 
 
 def test_pictures(task, batch):

@@ -86,7 +86,7 @@ def edit(monkeypatch):
     real = running._source
 
     def change(name: str) -> None:
-        monkeypatch.setattr(running, "_source", lambda module: real(module) + "\n# edited" * (module == name))
+        monkeypatch.setattr(running, "_source", lambda module: real(module) + "\nedited = True" * (module == name))
 
     return change
 
@@ -120,6 +120,21 @@ def test_other_code_costs_no_result(edit, thing, module):
     before = running.code_of(thing)
     edit(module)
     assert running.code_of(thing) == before
+
+
+def test_a_word_about_the_code_costs_no_result():
+    plain = "def area(side):\n    return side * side\n"
+    told = '''
+"""Squares."""
+def area(side):  # of one
+    """Its area."""
+
+    return (side
+            * side)
+'''
+    assert running.what_runs(plain) == running.what_runs(told) == "def area(side):\n    return side * side"
+    assert running.what_runs(plain) != running.what_runs(plain.replace("side * side", "side + side"))
+    assert running.what_runs('class Gone(Exception):\n    """Nothing is left."""') == "class Gone(Exception):\n    pass"
 
 
 def test_several_things_have_the_code_of_all(edit):

@@ -185,7 +185,16 @@ def test_a_size_of_the_training_set_has_lines_and_comparisons_of_its_own(content
 
 def claim(number: int, **given) -> dict:
     row = {"claim": f"claim {number}", "metric": "dice", "where": "tumor", "training_subjects": 18, "difference": 0.1}
-    row |= {"ci_low": 0.05, "ci_high": 0.15, "p_value": 0.01, "n": 12, "verdict": "holds here", "published": 0.2}
+    row |= {
+        "ci_low": 0.05,
+        "ci_high": 0.15,
+        "p_value": 0.01,
+        "cohens_dz": 0.8,
+        "n": 12,
+        "seeds": 3,
+        "verdict": "holds here",
+        "published": 0.2,
+    }
     return row | given
 
 

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from lesionlab.data.batches import Slices
 from lesionlab.errors import InputError
 from lesionlab.training.identity import difference, identify, require_same_run
 
@@ -27,6 +29,21 @@ def test_what_differs_is_named(fresh, slices, options):
     assert difference(base, identify(fresh(), slices, half)) == [("training.precision", "fp32", "bf16")]
     keys = [key for key, _, _ in difference(base, identify(fresh(), fewer, options))]
     assert keys == ["slices.count", "slices.content"]
+
+
+@pytest.mark.parametrize("place", [0, 77, 199])
+def test_every_slice_counts(fresh, options, place):
+    def many() -> Slices:
+        draw = torch.Generator().manual_seed(1)
+        images, atlas = (torch.rand(200, channels, 8, 8, generator=draw) * 2 - 1 for channels in (2, 6))
+        return Slices(images, torch.ones(200, 8, 8, dtype=torch.uint8), atlas, torch.zeros(200, 3, 8, 8))
+
+    base, images, labels = identify(fresh(), many(), options), many(), many()
+    images.images[place, 1, 3, 3] += 0.01
+    labels.labels[place, 3, 3] = 2
+    assert difference(base, identify(fresh(), many(), options)) == []
+    for other in (images, labels):
+        assert [key for key, _, _ in difference(base, identify(fresh(), other, options))] == ["slices.content"]
 
 
 def test_keys_that_one_side_lacks_differ_too():

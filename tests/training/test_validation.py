@@ -8,7 +8,7 @@ import torch
 
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import StudySlices
-from lesionlab.training.validation import segment, validation_accuracy, validation_dice
+from lesionlab.training.validation import validation_accuracy, validation_dice
 
 
 class Segmenter(torch.nn.Module):
@@ -17,10 +17,8 @@ class Segmenter(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.sizes = []
 
     def segment(self, images):
-        self.sizes.append(len(images))
         brain = (images[:, 0] > -1).long() * 3
         return torch.nn.functional.one_hot(brain, 4).movedim(-1, 1).float()
 
@@ -75,12 +73,3 @@ def test_a_class_that_no_validation_slice_has_is_left_out(store):
     assert set(validate(Synthesizer(), 7)) == {
         f"validation/pixel_accuracy{name}" for name in ("", "_brain", "_tumor")
     }  # the training slice has no edema
-
-
-def test_segmenting_takes_some_slices_at_a_time():
-    segmenter = Segmenter()
-    images = torch.full((10, 1, 4, 4), -1.0)
-    images[7] = 0.5
-    found = segment(segmenter, images, size=4)
-    assert segmenter.sizes == [4, 4, 2]
-    assert found.shape == (10, 4, 4) and (found[7] == 3).all() and found.sum() == 3 * 16

@@ -38,7 +38,11 @@ def test_each_class_has_its_own_verdict(scores):
     found = hold_against(claims, scores, resamples=200).set_index("where")
     assert found["verdict"].to_dict() == {"edema": HOLDS, "cavity": OPEN, "tumor": FAILS}
     assert found["difference"].to_dict() == pytest.approx({"edema": 0.1, "cavity": 0.0, "tumor": -0.1}, abs=1e-9)
-    assert set(found["n"]) == {10} and set(found["training_subjects"]) == {4}
+    assert set(found["n"]) == {10} and set(found["training_subjects"]) == {4} and set(found["seeds"]) == {1}
+    # Every subject gains edema; of cavity as many gain as lose, alike. Ten differences of +-0.1 have a standard
+    # deviation of 0.1 sqrt(10 / 9), their mean is 0.
+    assert found["rank_biserial"].to_dict() == pytest.approx({"edema": 1, "cavity": 0, "tumor": -1}, abs=1e-9)
+    assert found.loc["cavity", "cohens_dz"] == pytest.approx(0, abs=1e-9)
 
 
 def test_published_differences_stand_beside(scores):

@@ -61,6 +61,28 @@ class SliceArrays(NamedTuple):
     tissues: np.ndarray
 
 
+class Rows:
+    """Some rows of an array on disk, read when they are asked for: ``rows[3]``, ``rows[8:16]``, ``rows[[1, 4]]``.
+
+    Args:
+        array: mapped from disk.
+        places: of the rows, in order.
+    """
+
+    def __init__(self, array: np.ndarray, places: Sequence[int] | np.ndarray) -> None:
+        self._array, self._places = array, np.asarray(places, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, at: int | slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        return np.array(self._array[self._places[at]])
+
+    def take(self, places: Sequence[int] | np.ndarray) -> Rows:
+        """Some of these rows, in this order, still on disk."""
+        return Rows(self._array, self._places[places])
+
+
 class SliceStore:
     """Read access to a folder of slices; `SliceStore.write` makes one.
 
@@ -125,6 +147,10 @@ class SliceStore:
             return SliceArrays(*(self._array(name, lazy=False) for name in ARRAYS))
         places = np.asarray(indices, np.int64)
         return SliceArrays(*(np.ascontiguousarray(self._array(name, lazy=True)[places]) for name in ARRAYS))
+
+    def rows(self, name: str, places: Sequence[int] | np.ndarray) -> Rows:
+        """Rows of ``images``, ``labels``, ``atlas`` or ``tissues`` that stay on disk until they are asked for."""
+        return Rows(self._array(name, lazy=True), places)
 
     @classmethod
     def write(

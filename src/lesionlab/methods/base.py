@@ -184,8 +184,3 @@ def at_rest(network: nn.Module) -> Iterator[None]:
             yield
     finally:
         network.train(training)
-
-
-def in_batches(work: Callable[..., Tensor], *tensors: Tensor, size: int) -> Tensor:
-    """Apply ``work`` to ``size`` slices at a time and join the results along the first axis."""
-    return torch.cat([work(*parts) for parts in zip(*(t.split(size) for t in tensors), strict=True)])

@@ -8,7 +8,7 @@ near real slices of different subjects lie to each other.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,17 +24,17 @@ PERCENTILE = 5.0
 
 
 class Pictures(NamedTuple):
-    """Slices to compare; arrays may be memory-mapped.
+    """Slices to compare, in memory or on disk: some are read at a time.
 
     Attributes:
-        images: ``(N, C, H, W)`` float32 in [-1, 1].
-        labels: ``(N, H, W)`` uint8 label maps.
+        images: ``(N, C, H, W)`` float32 in [-1, 1]: an array, or what is indexed as one.
+        labels: ``(N, H, W)`` uint8 label maps, likewise.
         table: their rows of a slice store's table, in this order: columns subject, study, plane. In a synthetic store
             these are the target's.
     """
 
-    images: np.ndarray
-    labels: np.ndarray
+    images: Any
+    labels: Any
     table: pd.DataFrame
 
 

@@ -8,7 +8,7 @@ with published FIDs: figures compare only under one and the same U-Net.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ KERNEL_DEGREE = 3  # of Binkowski et al. 2018
 
 
 def pooled_features(
-    network: nn.Module, layer: str, images: Tensor, *, where: Tensor | None = None, batch_size: int = 32
+    network: nn.Module, layer: str, images: Any, *, where: Tensor | None = None, batch_size: int = 32
 ) -> np.ndarray:
     """What a layer of a network says of images, averaged over the picture.
 
@@ -33,7 +33,7 @@ def pooled_features(
     Args:
         network: any module that takes the images; it runs in evaluation mode, on its own device, without gradients.
         layer: name of a submodule that gives ``(N, F, h, w)``, called once per pass.
-        images: ``(N, C, H, W)`` in [-1, 1].
+        images: ``(N, C, H, W)`` in [-1, 1]: a tensor, an array, or rows on disk, of which some are read at a time.
         where: ``(N, H, W)`` weights >= 0 of the average, for example the lesion; default: the whole picture.
         batch_size: images per pass.
 
@@ -52,7 +52,7 @@ def pooled_features(
         with torch.no_grad():
             for start in range(0, len(images), batch_size):
                 seen.clear()
-                network(images[start : start + batch_size].to(device))
+                network(torch.as_tensor(images[start : start + batch_size]).to(device))
                 weights = None if where is None else where[start : start + batch_size].to(device)
                 parts.append(_pool(_only(seen, layer), weights).cpu())
     finally:

@@ -96,8 +96,9 @@ def _sources_beside(work: Callable[[Any], StudyResult]) -> dict[str, str]:
         thing = left.pop()
         name = f"{thing.__module__}.{thing.__qualname__}"
         if name not in found:
-            found[name] = inspect.getsource(thing)
-            left.extend(_named_by(thing, found[name]))
+            source = inspect.getsource(thing)
+            found[name] = what_runs(source)
+            left.extend(_named_by(thing, source))
     return found
 
 
@@ -114,7 +115,17 @@ def _named_by(thing: Any, source: str) -> Iterator[Any]:
 def code_of(*things: Any) -> str:
     """A fingerprint of the modules that define these functions or classes, and of all of ours that they import."""
     modules = {module for thing in things for module in _closure(thing.__module__)}
-    return fingerprint_of({module: _source(module) for module in modules})
+    return fingerprint_of({module: what_runs(_source(module)) for module in modules})
+
+
+@cache
+def what_runs(source: str) -> str:
+    """A source without comments, docstrings and layout: a word about the code is no reason to train anew."""
+    tree = ast.parse(textwrap.dedent(source))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
 
 
 @cache

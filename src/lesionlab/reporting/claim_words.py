@@ -11,14 +11,16 @@ from lesionlab.reporting import formats
 from lesionlab.reporting.charts import METRIC_WORDS
 
 FEW = 4  # comparisons of a claim, up to which its sentence tells each
+EFFECT_DECIMALS = 2
+FIGURES = ("difference", "95 % interval", "p", "effect size d", "n", "seeds")  # columns of the table of parts
 
 
 def sentences(claims: pd.DataFrame | None) -> list[dict[str, str]]:
     """One sentence per claim and size of the training set.
 
     Args:
-        claims: columns ``claim, metric, where, training_subjects, difference, ci_low, ci_high, p_value, n, verdict``,
-            a row per comparison.
+        claims: columns ``claim, metric, where, training_subjects, difference, ci_low, ci_high, p_value, cohens_dz, n,
+            seeds, verdict``, a row per comparison.
 
     Returns:
         ``claim`` and ``found``: by verdict, each comparison where they are few, else their number and range.
@@ -49,12 +51,17 @@ def _comparison(row: Mapping[Any, Any]) -> str:
     p_value = formats.p_value(row["p_value"])
     p_told = f"p {p_value}" if p_value.startswith("<") else f"p = {p_value}"
     change = formats.signed(row["difference"])
-    return f"{row['where']} ({change}, 95 % interval {interval}, {p_told}, n = {formats.whole(row['n'])})"
+    effect = f"d = {formats.signed(row['cohens_dz'], EFFECT_DECIMALS)}"
+    return f"{row['where']} ({change}, 95 % interval {interval}, {p_told}, {effect}, {_people(pd.DataFrame([row]))})"
 
 
 def _people(rows: pd.DataFrame) -> str:
-    least, most = int(rows["n"].min()), int(rows["n"].max())
-    return f"n = {least}" if least == most else f"n = {least} to {most}"
+    return ", ".join(f"{name} = {_range(rows[column])}" for name, column in (("n", "n"), ("seeds", "seeds")))
+
+
+def _range(counts: pd.Series) -> str:
+    least, most = int(counts.min()), int(counts.max())
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def parts_table(ablations: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -81,7 +88,9 @@ def parts_table(ablations: pd.DataFrame | None) -> pd.DataFrame | None:
                 for low, high in zip(rows["ci_low"], rows["ci_high"], strict=True)
             ],
             "p": rows["p_value"].astype(float).map(formats.p_value),
+            "effect size d": [formats.signed(value, EFFECT_DECIMALS) for value in rows["cohens_dz"]],
             "n": rows["n"].map(formats.whole),
+            "seeds": rows["seeds"].map(formats.whole),
             "published": rows["published"].astype(float).map(formats.signed),
             "that it does worse": rows["verdict"],
         }

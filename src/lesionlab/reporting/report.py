@@ -47,7 +47,7 @@ def render_report(content: ReportContent) -> str:
             split=None if content.split is None else pages.cells(content.split),
             claims=claim_words.sentences(content.claims),
             claim_counts=_figures(content.claim_counts),
-            parts=_words(claim_words.parts_table(content.ablations), ("difference", "95 % interval", "p", "n")),
+            parts=_words(claim_words.parts_table(content.ablations), claim_words.FIGURES),
             sample_quality=_figures(content.sample_quality),
             diversity=_figures(content.diversity),
             copies=_figures(content.copies),

@@ -76,6 +76,15 @@ def _processes(options: TrainingOptions) -> dict[str, Any]:
     return {"devices": 1}
 
 
+def device_here(name: str) -> torch.device:
+    """What a training's `device` means here for who only applies its method: the CPU where this machine has it not.
+
+    auto: a GPU where there is one.
+    """
+    wanted = [kind for kind in devices_here()[2:] if name in ("auto", kind)]
+    return torch.device(wanted[0] if wanted else "cpu")
+
+
 def devices_here() -> list[str]:
     """What `device` may be on this machine."""
     accelerators = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

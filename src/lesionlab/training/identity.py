@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from lesionlab.errors import InputError
 from lesionlab.methods.base import Method
 from lesionlab.training.options import TrainingOptions
 
-SAMPLED = 64  # slices, and values of each weight, that stand for the whole in a digest
+SAMPLED = 64  # values of each fresh weight that stand for the whole in a digest
+READ = 64  # slices in memory at once
 SHOWN = 8  # differences that an error names
 DIGITS = 12  # of a digest, enough to tell two apart
 
@@ -34,18 +35,23 @@ def describe(method: Method) -> dict[str, Any]:
 def identify(method: Method, slices: SliceSource, options: TrainingOptions) -> dict[str, Any]:
     """All that decides a run's result, JSON-able: method, fresh weights, decisive options and slices.
 
-    Weights and slices enter by a digest over a sample of their values, so that large sets cost no minutes.
+    Weights enter by a digest over their first values, slices by one over all of theirs: slices on disk are read through
+    once, as each epoch does.
     """
-    places = torch.linspace(0, len(slices) - 1, min(SAMPLED, len(slices))).long()
     return {
         **describe(method),
         "training": options.decisive(),
         "first_weights": _digest(weights.flatten()[:SAMPLED] for weights in method.state_dict().values()),
-        "slices": {"count": len(slices), "content": _digest(slices.take(places))},
+        "slices": {"count": len(slices), "content": _digest(_all_of(slices))},
     }
 
 
-def _digest(tensors: Iterator[Tensor] | tuple[Tensor, ...]) -> str:
+def _all_of(slices: SliceSource) -> Iterator[Tensor]:
+    for places in torch.arange(len(slices)).split(READ):
+        yield from slices.take(places)
+
+
+def _digest(tensors: Iterable[Tensor]) -> str:
     digest = hashlib.sha256()
     for values in tensors:
         digest.update(str(tuple(values.shape)).encode())

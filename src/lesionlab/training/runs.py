@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesionlab.data.artifact import is_current, seal, write_json
+from lesionlab.data.artifact import is_current, seal
 from lesionlab.data.batches import Batch, SliceSource
-from lesionlab.data.lock import RUNS
 from lesionlab.data.mapped_slices import Selection
 from lesionlab.methods.base import Method
 from lesionlab.training.alone import alone_in
 from lesionlab.training.checkpoint import load_method
-from lesionlab.training.identity import SHOWN, describe, difference
-from lesionlab.training.launch import JOB_FOLDER, Maker, fit_on_devices
+from lesionlab.training.device import device_here
+from lesionlab.training.folder import SUBJECTS, VALIDATED_ON, begin, started
+from lesionlab.training.identity import describe
+from lesionlab.training.launch import Maker, fit_on_devices
 from lesionlab.training.loop import HISTORY, IMAGES, TRAINED, Augment, Validate, fit
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.side_by_side import Place
 from lesionlab.training.tracker import Tracker
-
-SUBJECTS = "subjects.json"  # who was learnt from
-VALIDATED_ON = "validation.json"
-_STARTED = "started.json"  # tells which run an unfinished folder belongs to
-
-_NAMED = 3  # last parts of a folder's path that name its training among others
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +41,9 @@ class TrainingRun:
     root: Path
 
     def method(self) -> Method:
-        """The trained method, on the CPU, in evaluation mode."""
-        return load_method(self.root / TRAINED)
+        """The trained method in evaluation mode, on the kind of device it was to be trained on, where this machine
+        has it, else the CPU."""
+        return load_method(self.root / TRAINED, device_here(started(self.root).get("device", "auto")))
 
     def subjects(self) -> list[str]:
         """Whose slices it was trained on, as was written down when it began."""
@@ -93,7 +88,7 @@ def train_once(
         method: freshly built.
         slices: the training slices.
         options: length, batch, numerics.
-        folder: of this run alone. What another run left there is removed.
+        folder: of this run alone. What another run left there is kept beside it, see :mod:`lesionlab.training.folder`.
         key: fingerprint of everything the run is made from.
         subjects: whose slices they are, kept beside the run.
         validated_on: whose slices the validation looks at, kept beside the run.
@@ -108,7 +103,7 @@ def train_once(
     if _is_there(folder, key):
         return TrainingRun(folder)
     with alone_in(folder):
-        _begin(folder, key, _made_from(method, options), subjects, validated_on)
+        begin(folder, key, _made_from(method, options), options.device, subjects, validated_on)
         fit(method, slices, options, folder, augment=augment, tracker=tracker, validate=validate, preview=preview)
         seal(folder, key)
     return TrainingRun(folder)
@@ -135,7 +130,7 @@ def train_once_on_devices(
         method: freshly built.
         slices: of slice stores, in order; in memory or mapped, as the options say.
         options: length, batch, numerics, devices.
-        folder: of this run alone. What another run left there is removed.
+        folder: of this run alone. What another run left there is kept beside it, see :mod:`lesionlab.training.folder`.
         key: fingerprint of everything the run is made from.
         subjects: whose slices they are, kept beside the run.
         validated_on: whose slices the validation looks at, kept beside the run.
@@ -148,7 +143,7 @@ def train_once_on_devices(
     if _is_there(folder, key):
         return TrainingRun(folder)
     with alone_in(folder):
-        _begin(folder, key, _made_from(method, options), subjects, validated_on)
+        begin(folder, key, _made_from(method, options), options.device, subjects, validated_on)
     fit_on_devices(
         method,
         slices,
@@ -174,36 +169,3 @@ def _is_there(folder: Path, key: str) -> bool:
         _log.info("%s: trained already, nothing changed", folder.name)
         return True
     return False
-
-
-def _begin(
-    folder: Path, key: str, made_from: Mapping[str, Any], subjects: Iterable[str], validated_on: Iterable[str]
-) -> None:
-    """Make the folder this run's own, and write down who has a part in it."""
-    _make_room(folder, key, made_from)
-    write_json(folder / SUBJECTS, sorted(set(subjects)))
-    write_json(folder / VALIDATED_ON, sorted(set(validated_on)))
-
-
-def _make_room(folder: Path, key: str, made_from: Mapping[str, Any]) -> None:
-    """Keep an unfinished run of this key, remove any other, and say in what it differed."""
-    started = folder / _STARTED
-    before = json.loads(started.read_text(encoding="utf-8")) if started.is_file() else {}
-    for left in (folder / RUNS).glob(f"{JOB_FOLDER}*"):  # of processes that were killed: nobody else is at work here
-        shutil.rmtree(left, ignore_errors=True)
-    if before.get("key") == key:
-        return
-    if before:
-        _say_other(folder, before.get("made_from", {}), made_from)
-    for old in folder.iterdir():
-        if old.is_dir() and old.name != RUNS:
-            shutil.rmtree(old, ignore_errors=True)
-        elif not old.is_dir():
-            old.unlink()
-    write_json(started, {"key": key, "made_from": made_from})
-
-
-def _say_other(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    differing = [f"{name} ({one} before, {other} now)" for name, one, other in difference(before, now)[:SHOWN]]
-    why = ", ".join(differing) or "its slices or the code"
-    _log.warning("%s: trained anew, for this has changed: %s", "/".join(folder.parts[-_NAMED:]), why)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from lesionlab.data.mapped_slices import Selection
+from lesionlab.methods.applying import draw, segment
 from lesionlab.methods.base import Method
 from lesionlab.metrics.segmentation import FIRST_LESION, dice
 from lesionlab.metrics.synthesis import pixel_accuracy
@@ -32,8 +32,7 @@ def validation_dice(store: Path | str, places: Sequence[int], classes: Sequence[
     codes = dict(enumerate(classes, start=FIRST_LESION))
 
     def validate(method: Method, step: int) -> dict[str, float]:
-        device = next(method.parameters()).device
-        predicted = segment(method, batch.images.to(device)).cpu().numpy()
+        predicted = segment(method, batch.images).numpy()
         found = {f"{MEAN_DICE}_{name}": dice(predicted == code, truth == code) for code, name in codes.items()}
         return {**found, MEAN_DICE: float(np.mean(list(found.values())))}
 
@@ -56,7 +55,7 @@ def validation_accuracy(store: Path | str, places: Sequence[int], classes: Seque
     masks = {name: mask for code, name in codes.items() if (mask := labels == code).any()}
 
     def validate(method: Method, step: int) -> dict[str, float]:
-        made = synthesize(method, batch.labels, batch.atlas).numpy()
+        made = draw(method, batch.labels, batch.atlas).images.numpy()
         found = {
             f"{MEAN_ACCURACY}_{name}": float(np.mean([pixel_accuracy(*pair, mask) for pair in _channels(made, real)]))
             for name, mask in masks.items()
@@ -68,17 +67,3 @@ def validation_accuracy(store: Path | str, places: Sequence[int], classes: Seque
 
 def _channels(made: np.ndarray, real: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     return zip(made.swapaxes(0, 1), real.swapaxes(0, 1), strict=True)
-
-
-def synthesize(method: Method, labels: torch.Tensor, atlas: torch.Tensor, size: int = 32) -> torch.Tensor:
-    """Images ``(N, C, H, W)`` for label maps ``(N, H, W)`` and their atlas, some slices at a time, on the CPU."""
-    device = next(method.parameters()).device
-    pairs = zip(labels.split(size), atlas.split(size), strict=True)
-    parts = [method.synthesize(maps.long().to(device), prior.to(device)).cpu() for maps, prior in pairs]  # type: ignore[operator]
-    return torch.cat(parts)
-
-
-def segment(method: Method, images: torch.Tensor, size: int = 32) -> torch.Tensor:
-    """Label maps ``(N, H, W)`` that a segmenter finds, some slices at a time."""
-    parts = [method.segment(part).argmax(1) for part in images.split(size)]  # type: ignore[operator]
-    return torch.cat(parts)

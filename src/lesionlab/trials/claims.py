@@ -25,7 +25,10 @@ CLAIM_COLUMNS = [
     "ci_high",
     "p_raw",
     "p_value",
+    "rank_biserial",
+    "cohens_dz",
     "n",
+    "seeds",
     "verdict",
 ]
 _LINE = ["method", "protocol", "synthesizer", "class", "metric"]  # of the papers' figures
@@ -140,7 +143,9 @@ def hold_against(
         ``published`` the paper's difference; ``difference`` ours, over subjects. ``p_raw`` is
         Wilcoxon's test, ``p_value`` its p corrected by Holm over the comparisons of all claims that share cohort,
         training subjects, metric and class. ``verdict``: the claim holds (fails) where the interval lies on its side
-        of 0 (on the other) and the corrected p is below 0.05; else it cannot be told.
+        of 0 (on the other) and the corrected p is below 0.05; else it cannot be told. ``rank_biserial`` and
+        ``cohens_dz`` are effect sizes over the ``n`` subjects, ``seeds`` the trainings that a subject's value is the
+        mean of.
     """
     figures = _over_sequences(_of_our_sequences(published, scores), "published")
     means = _over_sequences(scores, "value")
@@ -161,6 +166,7 @@ def _compared(claim: Claim, scores: pd.DataFrame, published: pd.DataFrame, seed:
         return pd.DataFrame(columns=CLAIM_COLUMNS)
     both = pd.concat([mine, theirs]).drop_duplicates()
     table = _having(differences(both, claim.reference, seed=seed, resamples=resamples), claim.lines)
+    seeds = mine.groupby("training_subjects")["seed"].nunique()
     return table.assign(
         claim=claim.words,
         where=table["class"],
@@ -168,6 +174,7 @@ def _compared(claim: Claim, scores: pd.DataFrame, published: pd.DataFrame, seed:
         synthesizer=claim.synthesizer,
         reference=", ".join(map(str, claim.reference.values())),
         p_value=table["p_raw"],
+        seeds=table["training_subjects"].map(seeds),
         sign=claim.sign,
     )
 

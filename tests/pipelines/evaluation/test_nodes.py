@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,6 +33,9 @@ class Fixed:
 
     def method(self):
         return self
+
+    def parameters(self):
+        return iter([torch.zeros(1)])
 
     def segment(self, images):
         return torch.nn.functional.one_hot(self._segment(images).long(), TASK.classes).movedim(-1, 1).float()
@@ -67,6 +72,35 @@ def values(scores: pd.DataFrame, **wanted: str) -> list[float]:
     for column, value in wanted.items():
         scores = scores[scores[column.rstrip("_")] == value]
     return scores["value"].tolist()
+
+
+class Counted:
+    """A training run that counts how many of its kind have their network in memory."""
+
+    alive, most = 0, 0
+
+    def __init__(self, made):
+        self.made = made
+
+    def method(self):
+        Counted.alive += 1
+        Counted.most = max(Counted.most, Counted.alive)
+        network = Fixed(self.made, self.made)
+        weakref.finalize(network, Counted.gone)
+        return network
+
+    @staticmethod
+    def gone():
+        Counted.alive -= 1
+
+
+def test_one_network_is_in_memory_at_a_time(new_slices, truth, score_segmenters, score_drawings, monkeypatch):
+    monkeypatch.setattr(Counted, "most", 0)
+    # Three sizes of the training set and two arms: without care six networks, each of gigabytes in full size.
+    score_segmenters(new_slices(), {name: Counted(truth) for name in ("real", "conventional")}, sizes=(1, 2))
+    assert Counted.most == 1
+    score_drawings(new_slices(), {"samr": Counted(lambda labels, prior: torch.zeros(len(labels), 2, 16, 16))})
+    assert Counted.most == 1
 
 
 # --- segmentation -----------------------------------------------------------------------------------------------------

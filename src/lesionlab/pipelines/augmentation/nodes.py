@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 
-import torch
+import numpy as np
 
 from lesionlab.data.artifact import is_current, read_receipt, writing
 from lesionlab.data.fingerprints import fingerprint_of
@@ -14,7 +14,7 @@ from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import StudySlices
 from lesionlab.data.synthetic import PlannedSlice, synthetic_count, synthetic_plan, synthetic_slices
 from lesionlab.datasets.folders import Folders
-from lesionlab.methods.base import Synthesizer
+from lesionlab.methods.applying import draw
 from lesionlab.parameters import AugmentationOptions
 from lesionlab.pipelines.running import code_of
 from lesionlab.training.runs import TrainingRun
@@ -66,11 +66,8 @@ def _draw(
 
 def _made(slices: SliceStore, plan: list[PlannedSlice], trained: TrainingRun) -> Iterator[StudySlices]:
     method = trained.method()
-    if not isinstance(method, Synthesizer):
-        raise TypeError(f"{method.name} synthesizes no images")
     for start in range(0, len(plan), _BATCH):
         part = plan[start : start + _BATCH]
         real = slices.batch([planned.target for planned in part])
-        maps = torch.stack([torch.from_numpy(planned.labels).long() for planned in part])
-        images = method.synthesize(maps, torch.from_numpy(real.atlas)).cpu().numpy()
+        images = draw(method, np.stack([planned.labels for planned in part]), real.atlas).images.numpy()
         yield synthetic_slices(slices.table, part, images, real.atlas, real.tissues, slices.classes)

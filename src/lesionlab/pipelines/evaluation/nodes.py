@@ -2,93 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
-import torch
 
 from lesionlab.data.slice_store import SliceArrays, SliceStore
 from lesionlab.data.slices import IMAGE_BACKGROUND, NORMAL_BRAIN
 from lesionlab.errors import InputError
-from lesionlab.methods.base import Synthesizer
+from lesionlab.methods.applying import draw, segment
+from lesionlab.methods.base import Method
 from lesionlab.metrics import calibration, segmentation, statistics, synthesis
+from lesionlab.metrics.distances import chunks
 from lesionlab.parameters import CohortOptions, PublishedScore, StatisticsOptions
 from lesionlab.pipelines.evaluation import samples
 from lesionlab.training.runs import TrainingRun
-from lesionlab.training.validation import segment
 from lesionlab.trials.claims import claims_of, hold_against
-from lesionlab.trials.plan import NO_SYNTHESIZER, SegmenterCase, TrialPlan
+from lesionlab.trials.plan import NO_SYNTHESIZER, SegmenterCase, SynthesizerCase, TrialPlan
 from lesionlab.trials.published import own_paper_first
 
 PAIRED, FLOOR, ALL = "paired", "floor", "all"
 MEAN_IMAGE, ATLAS = "mean image", "atlas"
 NORMAL_FLOOR = "all normal"
 
+# Scores of one study: its slices, their rows of the table, and what every score is told to belong to.
+_Score = Callable[[SliceArrays, pd.DataFrame, Mapping[str, object]], Iterator[pd.DataFrame]]
+
 
 def score_synthesis(
     plan: TrialPlan, slices: SliceStore, synthesizers: Mapping[str, TrainingRun], cohort: CohortOptions
 ) -> pd.DataFrame:
     """Synthesis of each test subject's own label maps against its real images, beside two floors."""
-    methods = {case.key: synthesizer_of(synthesizers[case.key]) for case in plan.synthesizers}
-    means = {case.key: _mean_image(slices, case.subjects) for case in plan.synthesizers}
 
-    def score(real: SliceArrays, _: pd.DataFrame, keys: Mapping[str, object]) -> Iterator[pd.DataFrame]:
+    def scorers() -> Iterator[_Score]:
         floors: set[str] = set()
         for case in plan.synthesizers:
-            own = {"synthesizer": NO_SYNTHESIZER, "training_subjects": len(case.subjects), "seed": case.seed, **keys}
-            drawn = samples.drawn(methods[case.key], real)
-            made = {(case.name, PAIRED): drawn.images.cpu().numpy()}
-            if (set_key := case.key.partition("/")[2]) not in floors:  # the same whatever the synthesizer
-                made |= _synthesis_floors(real, means[case.key])
-                floors.add(set_key)
-            if (trust := samples.error_of(drawn, real)) is not None:
-                about = {"method": case.name, "protocol": PAIRED, **own}
-                yield calibration.patient_scores(*trust, slices.sequences, keys=about)
-            for (name, protocol), images in made.items():
-                yield synthesis.patient_scores(
-                    images,
-                    real.images,
-                    real.labels,
-                    slices.sequences,
-                    slices.classes,
-                    keys={"method": name, "protocol": protocol, **own},
-                )
+            own_set = case.key.partition("/")[2]  # floors are the same whatever the synthesizer
+            mean = None if own_set in floors else _mean_image(slices, case.subjects)
+            floors.add(own_set)
+            method = synthesizers[case.key].method()
+            yield partial(_synthesis_scores, case=case, method=method, mean=mean, slices=slices)
+            del method
 
-    return _by_subject(slices, score, {"cohort": cohort.name})
+    return _by_subject(slices, scorers(), {"cohort": cohort.name})
+
+
+def _synthesis_scores(
+    real: SliceArrays,
+    _: pd.DataFrame,
+    keys: Mapping[str, object],
+    *,
+    case: SynthesizerCase,
+    method: Method,
+    mean: np.ndarray | None,
+    slices: SliceStore,
+) -> Iterator[pd.DataFrame]:
+    """One synthesizer's scores of one study; those of the floors too where a mean image is given."""
+    own = {"synthesizer": NO_SYNTHESIZER, "training_subjects": len(case.subjects), "seed": case.seed, **keys}
+    drawn = draw(method, real.labels, real.atlas)
+    if (trust := samples.error_of(drawn, real)) is not None:
+        about = {"method": case.name, "protocol": PAIRED, **own}
+        yield calibration.patient_scores(*trust, slices.sequences, keys=about)
+    made = {(case.name, PAIRED): drawn.images.numpy()} | ({} if mean is None else _synthesis_floors(real, mean))
+    for (name, protocol), images in made.items():
+        yield synthesis.patient_scores(
+            images,
+            real.images,
+            real.labels,
+            slices.sequences,
+            slices.classes,
+            keys={"method": name, "protocol": protocol, **own},
+        )
 
 
 def _mean_image(slices: SliceStore, subjects: Sequence[str]) -> np.ndarray:
-    mean: np.ndarray = slices.images()[slices.select("train", subject=subjects)].mean(axis=0)
-    return mean
-
-
-def synthesizer_of(run: TrainingRun) -> Synthesizer:
-    """The method a synthesizer's training has left; raises ``TypeError`` for one that makes no images."""
-    method = run.method()
-    if not isinstance(method, Synthesizer):
-        raise TypeError(f"{method.name} synthesizes no images")
-    return method
+    """The mean training slice ``(C, H, W)`` float32, read some slices at a time."""
+    images = slices.rows("images", slices.select("train", subject=subjects))
+    total = sum(images[rows].sum(axis=0, dtype=np.float64) for rows in chunks(len(images)))
+    return np.asarray(total / len(images), np.float32)
 
 
 def score_segmentation(
     plan: TrialPlan, slices: SliceStore, segmenters: Mapping[str, TrainingRun], cohort: CohortOptions
 ) -> pd.DataFrame:
     """Each test subject segmented by every segmenter of the trial, beside two floors."""
-    methods = {case.key: segmenters[case.key].method() for case in plan.segmenters}
 
+    def scorers() -> Iterator[_Score]:
+        for case in plan.segmenters:
+            yield _segmentation_scorer(_found_by(case, segmenters[case.key].method()), slices.classes)
+        yield _segmentation_scorer(lambda real: _segmentation_floors(real.labels, slices.classes, plan), slices.classes)
+
+    return _by_subject(slices, scorers(), {"cohort": cohort.name})
+
+
+_Found = list[tuple[dict[str, object], np.ndarray]]  # whose it is, and the label maps
+
+
+def _found_by(case: SegmenterCase, method: Method) -> Callable[[SliceArrays], _Found]:
+    return lambda real: [(_keys_of(case), segment(method, real.images).numpy())]
+
+
+def _segmentation_scorer(find: Callable[[SliceArrays], _Found], classes: list[str]) -> _Score:
     def score(real: SliceArrays, rows: pd.DataFrame, keys: Mapping[str, object]) -> Iterator[pd.DataFrame]:
-        images, first = torch.from_numpy(real.images), rows.iloc[0]
+        first, planes = rows.iloc[0], rows["plane"].tolist()
         spacing = (first["spacing_z"], first["spacing_y"], first["spacing_x"])
-        planes = rows["plane"].tolist()
-        found = [(_keys_of(case), segment(methods[case.key], images).numpy()) for case in plan.segmenters]
-        found += _segmentation_floors(real.labels, slices.classes, plan)
-        for own, predicted in found:
+        for own, predicted in find(real):
             yield segmentation.patient_scores(
-                predicted, real.labels, spacing, slices.classes, planes=planes, keys={**own, "sequence": ALL, **keys}
+                predicted, real.labels, spacing, classes, planes=planes, keys={**own, "sequence": ALL, **keys}
             )
 
-    return _by_subject(slices, score, {"cohort": cohort.name})
+    return score
 
 
 def _keys_of(case: SegmenterCase) -> dict[str, object]:
@@ -101,16 +125,17 @@ def _keys_of(case: SegmenterCase) -> dict[str, object]:
     }
 
 
-def _by_subject(
-    slices: SliceStore,
-    score: Callable[[SliceArrays, pd.DataFrame, Mapping[str, object]], Iterator[pd.DataFrame]],
-    keys: Mapping[str, object],
-) -> pd.DataFrame:
-    """Scores of every test subject: of its one study, or the mean over its visits."""
-    parts: list[pd.DataFrame] = []
-    for subject, places in test_subjects(slices):
-        for _, rows in slices.table.iloc[places].groupby("study", sort=True):
-            parts.extend(score(slices.batch(rows["index"].to_numpy()), rows, {**keys, "subject": subject}))
+def _by_subject(slices: SliceStore, scorers: Iterable[_Score], keys: Mapping[str, object]) -> pd.DataFrame:
+    """Scores of every test subject: of its one study, or the mean over its visits.
+
+    One scorer goes through all subjects before the next is made, so that one network is in memory at a time.
+    """
+    of_studies: list[list[pd.DataFrame]] = [[] for _ in _test_studies(slices)]
+    for score in scorers:
+        for (subject, rows), found in zip(_test_studies(slices), of_studies, strict=True):
+            found.extend(score(slices.batch(rows["index"].to_numpy()), rows, {**keys, "subject": subject}))
+        del score  # and its network, before the next one's is loaded
+    parts = [table for found in of_studies for table in found]
     if not parts:
         raise InputError(
             "there is no test slice to score",
@@ -121,6 +146,13 @@ def _by_subject(
     scores: pd.DataFrame = pd.concat(parts, ignore_index=True)
     columns = [column for column in statistics.SCORE_COLUMNS if column != "value"]
     return scores.groupby(columns, sort=False)["value"].mean().reset_index()[statistics.SCORE_COLUMNS]
+
+
+def _test_studies(slices: SliceStore) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Each study of the test subjects: the subject, and the rows of its slices."""
+    for subject, places in test_subjects(slices):
+        for _, rows in slices.table.iloc[places].groupby("study", sort=True):
+            yield subject, rows
 
 
 def test_subjects(slices: SliceStore) -> Iterator[tuple[str, np.ndarray]]:

@@ -10,10 +10,11 @@ import pandas as pd
 import torch
 
 from lesionlab.data.batches import Slices
-from lesionlab.data.slice_store import SliceArrays, SliceStore
+from lesionlab.data.slice_store import Rows, SliceArrays, SliceStore
 from lesionlab.data.synthetic import synthetic_count
 from lesionlab.losses.confidence import shrink
-from lesionlab.methods.base import Synthesizer
+from lesionlab.methods.applying import draw, judge, segment
+from lesionlab.methods.base import Method
 from lesionlab.methods.samr import SAMR
 from lesionlab.methods.unet import UNetSegmenter
 from lesionlab.metrics import calibration, memorisation, sample_quality
@@ -21,7 +22,6 @@ from lesionlab.metrics.segmentation import FIRST_LESION, dice
 from lesionlab.networks.decoder import Synthesis
 from lesionlab.parameters import StatisticsOptions
 from lesionlab.training.runs import TrainingRun
-from lesionlab.training.validation import segment
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 
 _BATCH = 32
@@ -45,20 +45,18 @@ def measure_samples(
     rows = []
     for case in plan.synthesizers:
         unet = _baseline(plan, case, segmenters)
-        real = slices.batch(slices.select("train", "pathological", case.subjects))
+        real = _pictures(slices, slices.select("train", "pathological", case.subjects))
         sets = {
             "synthetic": made_for(plan, case, slices, synthetic[case.key]),
             "test": _pictures(slices, slices.select("test", "pathological")),
         }
-        size = min(len(real.images), *(len(arrays.images) for arrays in sets.values()))
+        size = min(len(real.images), *(len(one.images) for one in sets.values()))
         rng = np.random.default_rng(case.seed)
-        base = _features(unet, real.images[rng.permutation(len(real.images))[:size]])
-        for name, arrays in sets.items():
-            chosen = rng.permutation(len(arrays.images))[:size]
-            found = _compared(base, _features(unet, arrays.images[chosen]))
-            rows.append(
-                {**_about(case), "compared": name, "n": size, **found, **_found(unet, arrays.images, arrays.labels)}
-            )
+        base = _features(unet, real.images.take(rng.permutation(len(real.images))[:size]))
+        for name, one in sets.items():
+            chosen = rng.permutation(len(one.images))[:size]
+            found = _compared(base, _features(unet, one.images.take(chosen)))
+            rows.append({**_about(case), "compared": name, "n": size, **found, **_found(unet, one)})
     return pd.DataFrame(rows)
 
 
@@ -76,7 +74,7 @@ def measure_diversity(
     parts = []
     for case in plan.synthesizers:
         unet, made = _baseline(plan, case, segmenters), made_for(plan, case, slices, synthetic[case.key])
-        real = slices.batch(slices.select("train", "pathological", case.subjects))
+        real = _pictures(slices, slices.select("train", "pathological", case.subjects))
         one, two = sample_quality.standardised(_features(unet, real.images), _features(unet, made.images))
         table = sample_quality.diversity(one, two, made.table["manipulation"].tolist())
         parts.append(pd.DataFrame([_about(case)] * len(table)).join(table))
@@ -107,8 +105,8 @@ def _baseline(plan: TrialPlan, case: SynthesizerCase, segmenters: Mapping[str, T
     return method
 
 
-def _features(unet: UNetSegmenter, images: np.ndarray) -> np.ndarray:
-    return sample_quality.pooled_features(unet.U, sample_quality.UNET_BOTTLENECK, torch.from_numpy(images))
+def _features(unet: UNetSegmenter, images: Rows) -> np.ndarray:
+    return sample_quality.pooled_features(unet.U, sample_quality.UNET_BOTTLENECK, images)
 
 
 def _compared(real: np.ndarray, other: np.ndarray) -> dict[str, float]:
@@ -125,9 +123,9 @@ def _compared(real: np.ndarray, other: np.ndarray) -> dict[str, float]:
     }
 
 
-def _found(unet: UNetSegmenter, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def _found(unet: UNetSegmenter, pictures: memorisation.Pictures) -> dict[str, float]:
     """Dice of what the segmenter finds, over all pixels of the set."""
-    predicted = segment(unet, torch.from_numpy(images)).numpy()
+    predicted, labels = segment(unet, pictures.images).numpy(), pictures.labels[:]
     codes = enumerate(unet.task.lesion_classes, start=FIRST_LESION)
     return {f"dice_{name}": dice(predicted == code, labels == code) for code, name in codes}
 
@@ -173,8 +171,9 @@ def training_pictures(case: SynthesizerCase, slices: SliceStore) -> memorisation
 
 
 def _pictures(slices: SliceStore, places: np.ndarray) -> memorisation.Pictures:
-    arrays = slices.batch(places)
-    return memorisation.Pictures(arrays.images, arrays.labels, slices.table.iloc[places].reset_index(drop=True))
+    """Slices that stay on disk: a cohort may be larger than memory."""
+    images, labels = (slices.rows(name, places) for name in ("images", "labels"))
+    return memorisation.Pictures(images, labels, slices.table.iloc[places].reset_index(drop=True))
 
 
 def judge_slices(plan: TrialPlan, slices: SliceStore, synthesizers: Mapping[str, TrainingRun]) -> pd.DataFrame:
@@ -226,8 +225,8 @@ def infer_membership(judged: pd.DataFrame, options: StatisticsOptions, seed: int
 
 
 def _judged(method: SAMR, slices: SliceStore, places: np.ndarray) -> np.ndarray:
-    real = Slices.from_arrays(*slices.batch(places))
-    return np.concatenate([method.judge(real.take(part)).numpy() for part in _parts(np.arange(len(places)))])
+    parts = (Slices.from_arrays(*slices.batch(part)) for part in _parts(places))
+    return np.concatenate([judge(method, part.take(range(len(part)))).numpy() for part in parts])
 
 
 def measure_reliability(
@@ -246,9 +245,8 @@ def measure_reliability(
     places = slices.select("test")
     parts = []
     for case in plan.synthesizers:
-        method, run = synthesizers[case.key].method(), synthesizers[case.key]
-        assert isinstance(method, SAMR)
-        trust = coarse_error(method, slices, places)
+        run = synthesizers[case.key]
+        trust = coarse_error(run.method(), slices, places)
         if trust is None:
             continue
         confidence, error, labels = trust
@@ -272,7 +270,7 @@ def _last_lambda(history: pd.DataFrame) -> float:
 
 
 def coarse_error(
-    method: SAMR, slices: SliceStore, places: np.ndarray
+    method: Method, slices: SliceStore, places: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Confidence and error ``(N, C, h, w)`` of the coarse images, and label maps ``(N, h, w)`` of that size.
 
@@ -281,20 +279,12 @@ def coarse_error(
     parts = []
     for part in _parts(places):
         real = slices.batch(part)
-        found = error_of(drawn(method, real), real)
+        found = error_of(draw(method, real.labels, real.atlas), real)
         if found is None:
             return None
         parts.append(found)
     confidence, error, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return confidence, error, labels
-
-
-def drawn(method: Synthesizer, real: SliceArrays) -> Synthesis:
-    """The slices' own label maps, drawn by a synthesizer, with what guided it where it has that."""
-    labels, prior = torch.from_numpy(real.labels).long(), torch.from_numpy(real.atlas)
-    if isinstance(method, SAMR):
-        return method.synthesize_with_confidence(labels, prior)
-    return Synthesis(method.synthesize(labels, prior))
 
 
 def error_of(made: Synthesis, real: SliceArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

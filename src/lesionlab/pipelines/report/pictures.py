@@ -7,11 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import torch
 
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import FIRST_LESION
-from lesionlab.methods.samr import SAMR
+from lesionlab.methods.applying import draw, segment
 from lesionlab.pipelines.evaluation import samples
 from lesionlab.pipelines.evaluation.nodes import test_subjects
 from lesionlab.pipelines.report.results import Results
@@ -19,7 +18,6 @@ from lesionlab.pipelines.training.nodes import preview_places, preview_split
 from lesionlab.reporting import charts, curves, panels, sample_charts
 from lesionlab.reporting.content import Picture
 from lesionlab.training.runs import TrainingRun
-from lesionlab.training.validation import segment
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 
 _SUBJECTS, _SLICES, _MADE = 6, 4, 6  # rows shown of the cohort, of test slices, of synthetic slices
@@ -67,10 +65,9 @@ def of_segmentations(plan: TrialPlan, slices: SliceStore, segmenters: Mapping[st
     """Test slices with the true label map and what each segmenter found, outlined."""
     places = _shown_test_slices(slices)[: max(1, _ROWS // (len(plan.segmenters) + 1))]
     real = slices.batch(places)
-    images = torch.from_numpy(real.images)
     found = {"truth": real.labels}
     for case in plan.segmenters:
-        found[plan.label(case)] = segment(segmenters[case.key].method(), images).numpy().astype(np.uint8)
+        found[plan.label(case)] = segment(segmenters[case.key].method(), real.images).numpy()
     rows = [(name, at) for at in range(len(places)) for name in found]
     data = panels.montage(
         np.stack([real.images[at] for _, at in rows]),
@@ -206,12 +203,10 @@ def of_confidence(plan: TrialPlan, slices: SliceStore, reliability: pd.DataFrame
 
 
 def _panel_rows(slices: SliceStore, run: TrainingRun) -> list[panels.PanelRow]:
-    method = run.method()
-    assert isinstance(method, SAMR)
     places = _shown_test_slices(slices)
     real = slices.batch(places)
-    made = method.synthesize_with_confidence(torch.from_numpy(real.labels).long(), torch.from_numpy(real.atlas))
-    images, confidence = made.images.cpu().numpy(), None if made.confidence is None else made.confidence.cpu().numpy()
+    made = draw(run.method(), real.labels, real.atlas)
+    images, confidence = made.images.numpy(), None if made.confidence is None else made.confidence.numpy()
     return [
         panels.PanelRow(
             _title(slices, place),

@@ -1,0 +1,76 @@
+"""What becomes of a training when another takes its place."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from lesionlab.training import folder as folders
+from lesionlab.training.checkpoint import load
+from lesionlab.training.loop import CHECKPOINT, HISTORY, TRAINED
+from lesionlab.training.runs import TrainingRun, train_once
+
+
+@pytest.fixture
+def train(tmp_path, slices, fresh, options):
+    """Trains what a key stands for in one folder."""
+    return lambda key, **changes: train_once(
+        fresh(), slices, options.model_copy(update=changes), tmp_path / "run", key, subjects=[key]
+    )
+
+
+def test_the_training_before_is_kept(tmp_path, train, caplog):
+    before = train("one").method().state_dict()
+    with caplog.at_level(logging.WARNING):
+        train("two", seed=1)
+    kept = TrainingRun(tmp_path / "run.replaced")
+    assert all(torch.equal(weights, before[name]) for name, weights in kept.method().state_dict().items())
+    assert kept.subjects() == ["one"] and (kept.root / HISTORY).is_file()
+    assert TrainingRun(tmp_path / "run").subjects() == ["two"]
+    assert "trained anew, for this has changed: training.seed (0 before, 1 now)" in caplog.text
+    assert f"the run before is kept as {kept.root}" in caplog.text
+
+
+def test_of_several_the_last_is_kept(tmp_path, train):
+    for seed, key in enumerate(["one", "two", "three"]):
+        train(key, seed=seed)
+    assert TrainingRun(tmp_path / "run.replaced").subjects() == ["two"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.replaced"]
+
+
+def test_a_checkpoint_of_an_unfinished_training_is_kept(tmp_path, train):
+    train("one")
+    (tmp_path / "run" / TRAINED).unlink()
+    train("two", seed=1)
+    assert load(tmp_path / "run.replaced" / CHECKPOINT)["training"]["step"] == 6
+
+
+def test_what_had_not_come_to_a_checkpoint_is_not_kept(tmp_path, train):
+    train("one")
+    for name in (TRAINED, CHECKPOINT):
+        (tmp_path / "run" / name).unlink()
+    train("two", seed=1)
+    assert not (tmp_path / "run.replaced").exists()
+
+
+def test_a_kill_while_files_are_moved_loses_none(tmp_path, train, monkeypatch):
+    train("one")
+    real, moved = folders._move, []
+
+    def dies(path, into):
+        if len(moved) == 2:
+            raise KeyboardInterrupt
+        moved.append(path.name)
+        real(path, into)
+
+    monkeypatch.setattr(folders, "_move", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train("two", seed=1)
+    monkeypatch.undo()
+    train("two", seed=1)
+    kept = TrainingRun(tmp_path / "run.replaced")
+    assert kept.subjects() == ["one"] and kept.method() and (kept.root / CHECKPOINT).is_file()
+    assert folders.started(kept.root)["key"] == "one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.replaced"]
