@@ -172,7 +172,9 @@ def test_the_papers_experiments_have_their_methods_at_full_size(env, method, dow
     recipe = parameters.recipes()[method]
     width = {"cgsamr": 64, "samr": 32}[method]  # five doublings of 64 would make 3.9 billion parameters
     assert (recipe.options["generator"]["width"], recipe.options["generator"]["downs"]) == (width, downs)
-    assert (recipe.training.constant, recipe.training.decay, recipe.training.unit) == (250, 250, "epochs")
+    # 250 epochs each of the 15 slices of 72 training subjects (CG-SAMR) or 63, in whole batches of 8.
+    steps = 250 * (15 * {"cgsamr": 72, "samr": 63}[method] // 8)
+    assert (recipe.training.constant, recipe.training.decay, recipe.training.unit) == (steps, steps, "steps")
     assert recipe.training.batch_size == 8 and recipe.options["weights"]["reconstruction"] == 0
     # Both methods that are compared can be built for these slices.
     for one in parameters.recipes().values():

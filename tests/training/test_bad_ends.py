@@ -20,12 +20,14 @@ from lesionlab.errors import InputError
 from lesionlab.methods.base import Task
 from lesionlab.methods.registry import make_method
 from lesionlab.training.alone import alone_in
+from lesionlab.training.best import BestRule
 from lesionlab.training.checkpoint import load, load_method, save_method
 from lesionlab.training.ending import Diverged, not_finite, say_broken
 from lesionlab.training.files import write_whole
 from lesionlab.training.history import Meter
 from lesionlab.training.loop import fit
 from lesionlab.training.runs import train_once
+from lesionlab.training.space import room_wanted
 
 
 def finite(path) -> bool:
@@ -171,6 +173,22 @@ def test_a_run_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(tmp_pat
     assert all(
         torch.equal(a, b) for a, b in zip(again.state_dict().values(), straight.state_dict().values(), strict=True)
     )
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(tmp_path, slices, options):
+    with tiny_disk(tmp_path / "disk") as disk, pytest.raises(InputError, match="has not the room") as caught:
+        fit(unet(network={"width": 8, "depth": 2}), slices, options, disk / "run")
+    assert not list((disk / "run").glob("*.pt")) and "nothing was begun" in caught.value.cure and caught.value.given.startswith("0.00 GiB")
+
+
+@pytest.mark.parametrize("best", [None, BestRule(measure="validation/x", goal="max")])
+def test_the_room_that_is_asked_for_is_what_a_training_takes(tmp_path, slices, options, best):
+    method = make_method("unet", {"network": {"width": 16, "depth": 3}}, unet().task)
+    wanted = room_wanted(method, options.model_copy(update={"best": best}))
+    fit(method, slices, options, tmp_path)
+    last, weights = ((tmp_path / name).stat().st_size for name in ("last.pt", "method.pt"))
+    # Files hold a few names and numbers beside the tensors.
+    assert wanted == pytest.approx(2 * last + (weights if best else 0), rel=0.05)
 
 
 def test_other_errors_of_writing_stay_what_they_are(tmp_path):

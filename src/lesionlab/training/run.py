@@ -24,6 +24,7 @@ from lesionlab.training.progress import Progress
 from lesionlab.training.randomness import random_state, seed_everything, seed_of, set_random_state, undisturbed
 from lesionlab.training.ranks import Ranks
 from lesionlab.training.schedule import make_schedule
+from lesionlab.training.space import require_room
 from lesionlab.training.stepping import Stepper
 from lesionlab.training.stop import Interrupted, StopRequest
 from lesionlab.training.tracker import Tracker
@@ -110,6 +111,8 @@ class Run:
         began = self.step
         if not self.finished():
             self.method.train()
+            if self.ranks.leads:
+                require_room(self.method, self.options, self.folder)
             if not self.step:
                 self._require_measure()
             self._take_steps()

@@ -246,6 +246,16 @@ def test_landmarks_and_an_atlas_of_nobody_known_are_seen_as_that(check):
     assert table.loc[["intensity landmarks", "atlas"], "subjects"].tolist() == [0, 0]
 
 
+def test_a_given_atlas_of_whom_nobody_knows_is_not_passed_off_as_clean(check):
+    def bare(root: Path) -> None:
+        (root / "template" / TEMPLATE / "record.json").write_text("{}")
+        (root / "template" / TEMPLATE / "T1w.nii.gz").write_bytes(b"an atlas")
+
+    table = check(bare).set_index("place")
+    assert table.loc["atlas, given, whose people nobody has written down", "subjects"] == 0
+    assert "atlas" not in table.index
+
+
 # --- slices that lie about the split ----------------------------------------------------------------------------------
 
 

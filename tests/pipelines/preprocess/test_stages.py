@@ -151,6 +151,7 @@ def test_landmarks_of_a_sequence_are_learnt_from_the_studies_that_have_it(new_st
     options = StandardizeOptions()
     learnt = stages.landmarks_study(jobs.LandmarksJob(store, ["a", "b"], options, Engine(1)))
     told = LandmarkSet.model_validate_json(learnt.files["landmarks.json"])
+    assert told.studies == ("a", "b")  # for the check of leakage: whoever had a part, test subject or not
     assert {name: marks.studies for name, marks in told.sequences.items()} == {"T1w": 2, "FLAIR": 1}
     assert told.sequences["FLAIR"] == fit_landmarks([(volume(one), volume(brain))], options)
 

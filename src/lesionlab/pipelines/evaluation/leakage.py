@@ -35,7 +35,7 @@ def check_leakage(
     leakage.require_same(leakage.splits_of(slices.table, "the slices"), splits)
     learnt: dict[str, Iterable[str]] = {
         "intensity landmarks": _people(_studies_of_landmarks(landmarks), people),
-        "atlas": _people(_studies_of_template(template), people),
+        _atlas(template): _people(_studies_of_template(template), people),
     }
     learnt |= {f"synthesizer {key}": run.subjects() for key, run in synthesizers.items()}
     learnt |= {f"synthetic slices {key}": leakage.subjects_of(store.table, people) for key, store in synthetic.items()}
@@ -65,6 +65,12 @@ def _people(studies: Iterable[str], people: Mapping[str, str]) -> set[str]:
 def _studies_of_landmarks(landmarks: SubjectStore) -> Iterable[str]:
     path = landmarks.root / STANDARD / LANDMARKS
     return read_landmark_set(path).studies if path.is_file() else ()
+
+
+def _atlas(template: SubjectStore) -> str:
+    """What the atlas is called in the table: one that was given without a record may be of anybody."""
+    untold = template.names(TEMPLATE) and "studies" not in template.record(TEMPLATE)
+    return "atlas, given, whose people nobody has written down" if untold else "atlas"
 
 
 def _studies_of_template(template: SubjectStore) -> Iterable[str]:
