@@ -178,7 +178,11 @@ def test_a_run_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(tmp_pat
 def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(tmp_path, slices, options):
     with tiny_disk(tmp_path / "disk") as disk, pytest.raises(InputError, match="has not the room") as caught:
         fit(unet(network={"width": 8, "depth": 2}), slices, options, disk / "run")
-    assert not list((disk / "run").glob("*.pt")) and "nothing was begun" in caught.value.cure and caught.value.given.startswith("0.00 GiB")
+    assert (
+        not list((disk / "run").glob("*.pt"))
+        and "nothing was begun" in caught.value.cure
+        and caught.value.given.startswith("0.00 GiB")
+    )
 
 
 @pytest.mark.parametrize("best", [None, BestRule(measure="validation/x", goal="max")])
