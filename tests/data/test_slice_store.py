@@ -142,3 +142,16 @@ def test_a_column_too_many_is_refused(tmp_path):
     wrong.table["age"] = 40
     with pytest.raises(pandera.errors.SchemaErrors, match="age"):
         SliceStore.write(tmp_path / "s", [wrong], SEQUENCES, CLASSES)
+
+
+def test_rows_are_read_when_they_are_asked_for(tmp_path):
+    store = SliceStore.write(tmp_path / "s", [study("a", 6)], SEQUENCES, CLASSES)
+    images, rows = store.images(lazy=False), store.rows("images", [4, 1, 5])
+    assert len(rows) == 3
+    np.testing.assert_array_equal(rows[0], images[4])
+    np.testing.assert_array_equal(rows[1:], images[[1, 5]])
+    np.testing.assert_array_equal(rows[:9], images[[4, 1, 5]])
+    np.testing.assert_array_equal(rows.take([2, 0])[:], images[[5, 4]])
+    part = rows[:2]
+    part[:] = 7  # a copy: neither the file nor the rest is touched
+    np.testing.assert_array_equal(store.images(), images)

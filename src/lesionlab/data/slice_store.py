@@ -76,7 +76,7 @@ class Rows:
         return len(self._places)
 
     def __getitem__(self, at: int | slice | Sequence[int] | np.ndarray) -> np.ndarray:
-        return np.array(self._array[self._places[at]])
+        return np.asarray(self._array[self._places[at]])
 
     def take(self, places: Sequence[int] | np.ndarray) -> Rows:
         """Some of these rows, in this order, still on disk."""
