@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from lesionlab.data.artifact import is_current, seal
 from lesionlab.data.batches import Batch, SliceSource
@@ -42,8 +43,9 @@ class TrainingRun:
 
     def method(self) -> Method:
         """The trained method in evaluation mode, on the kind of device it was to be trained on, where this machine
-        has it, else the CPU."""
-        return load_method(self.root / TRAINED, device_here(started(self.root).get("device", "auto")))
+        has it, else the CPU; channels last, in which convolutions are fastest."""
+        method = load_method(self.root / TRAINED, device_here(started(self.root).get("device", "auto")))
+        return method.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def subjects(self) -> list[str]:
         """Whose slices it was trained on, as was written down when it began."""
