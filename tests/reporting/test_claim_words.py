@@ -73,7 +73,7 @@ def test_parts_taken_away_stand_with_dice_first():
     assert table["measure"].tolist() == ["Dice", "pixel accuracy"]
     assert table["difference"].tolist() == ["−0.100", "−0.200"] and table["published"].tolist() == ["–", "−0.090"]
     assert table["95 % interval"].tolist()[0] == "−0.150 to −0.050"
-    assert table["effect size d"].tolist() == ["+0.50"] * 2 and table["seeds"].tolist() == ["3"] * 2
+    assert table["d"].tolist() == ["+0.50"] * 2
     assert "training subjects" not in table
     both = pd.DataFrame([*rows, rows[1] | {"training_subjects": 16}])
     assert parts_table(both)["training subjects"].tolist() == ["8", "16", "8"]

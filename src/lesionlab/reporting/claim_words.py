@@ -12,7 +12,7 @@ from lesionlab.reporting.charts import METRIC_WORDS
 
 FEW = 4  # comparisons of a claim, up to which its sentence tells each
 EFFECT_DECIMALS = 2
-FIGURES = ("difference", "95 % interval", "p", "effect size d", "n", "seeds")  # columns of the table of parts
+FIGURES = ("difference", "95 % interval", "p", "d", "n")  # columns of the table of parts
 
 
 def sentences(claims: pd.DataFrame | None) -> list[dict[str, str]]:
@@ -88,9 +88,8 @@ def parts_table(ablations: pd.DataFrame | None) -> pd.DataFrame | None:
                 for low, high in zip(rows["ci_low"], rows["ci_high"], strict=True)
             ],
             "p": rows["p_value"].astype(float).map(formats.p_value),
-            "effect size d": [formats.signed(value, EFFECT_DECIMALS) for value in rows["cohens_dz"]],
+            "d": [formats.signed(value, EFFECT_DECIMALS) for value in rows["cohens_dz"]],
             "n": rows["n"].map(formats.whole),
-            "seeds": rows["seeds"].map(formats.whole),
             "published": rows["published"].astype(float).map(formats.signed),
             "that it does worse": rows["verdict"],
         }
