@@ -15,6 +15,7 @@ from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import FIRST_LESION
 from lesionlab.methods.applying import draw
 from lesionlab.reporting import panels
+from lesionlab.reporting.panels import LabelledSlice
 from lesionlab.training.runs import TrainingRun
 
 TITLES = {"samr": "SAMR", "cgsamr": "CG-SAMR"}
@@ -28,31 +29,21 @@ def main() -> None:
     given = parser.parse_args()
     folds = sorted(given.data.glob("fold*"))
     slices = SliceStore(folds[0] / "04_feature/slices")
-    titles, labels, images = (
-        list(column) for column in zip(*(row for fold in folds for row in rows(fold)), strict=True)
-    )
-    picture = panels.montage(
-        np.stack(images),
-        titles,
-        slices.sequences,
-        labels=np.stack(labels),
-        lesion_classes=slices.classes,
-        label_column=True,
-        tile=160,
-    )
-    given.picture.write_bytes(picture)
+    shown = (row for fold in folds for row in rows(fold))
+    given.picture.write_bytes(panels.labelled_montage(shown, slices.sequences, slices.classes, tile=160))
 
 
-def rows(fold: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def rows(fold: Path) -> Iterator[LabelledSlice]:
     """The left-out patient's slice with most lesion, real and as each synthesizer of the fold draws it."""
     slices = SliceStore(fold / "04_feature/slices")
     places = slices.select("test")
     place = places[int(np.argmax([(slices.labels()[one] >= FIRST_LESION).sum() for one in places]))]
     real, study = slices.batch([place]), slices.table.loc[place, "study"]
-    yield f"{study}, real", real.labels[0], real.images[0]
+    yield LabelledSlice(f"{study}, real", real.labels[0], real.images[0])
     for name, title in TITLES.items():
         (run,) = sorted((fold / "06_models/synthesizers" / name).glob("*/seed-0"))
-        yield title, real.labels[0], draw(TrainingRun(run).method(), real.labels, real.atlas).images.numpy()[0]
+        drawn = draw(TrainingRun(run).method(), real.labels, real.atlas).images.numpy()
+        yield LabelledSlice(title, real.labels[0], drawn[0])
 
 
 if __name__ == "__main__":

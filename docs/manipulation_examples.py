@@ -15,13 +15,12 @@ from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import FIRST_LESION
 from lesionlab.methods.applying import draw
 from lesionlab.reporting import panels
+from lesionlab.reporting.panels import LabelledSlice
 from lesionlab.training.runs import TrainingRun
 
 PICTURE = Path(__file__).parent / "img/manipulations.png"
 TARGETS = 2  # training slices shown: those with all classes and most lesion, of different subjects
 KINDS = ("mirror", "enlarge", "shrink", "swap", "mixture")
-
-Row = tuple[str, np.ndarray, np.ndarray]  # title, label map, images
 
 
 def main() -> None:
@@ -33,16 +32,7 @@ def main() -> None:
     slices = SliceStore(given.data / "04_feature/slices")
     run = TrainingRun(given.data / "06_models/synthesizers" / given.synthesizer)
     rows = [row for place in shown_targets(slices, run.subjects()) for row in rows_of(place, slices, run)]
-    titles, labels, images = (list(column) for column in zip(*rows, strict=True))
-    picture = panels.montage(
-        np.stack(images),
-        titles,
-        slices.sequences,
-        labels=np.stack(labels),
-        lesion_classes=slices.classes,
-        label_column=True,
-    )
-    PICTURE.write_bytes(picture)
+    PICTURE.write_bytes(panels.labelled_montage(rows, slices.sequences, slices.classes))
 
 
 def shown_targets(slices: SliceStore, subjects: list[str]) -> list[int]:
@@ -54,7 +44,7 @@ def shown_targets(slices: SliceStore, subjects: list[str]) -> list[int]:
     return [int(place) for place in largest["index"].head(TARGETS)]
 
 
-def rows_of(place: int, slices: SliceStore, run: TrainingRun) -> list[Row]:
+def rows_of(place: int, slices: SliceStore, run: TrainingRun) -> list[LabelledSlice]:
     """A real slice, its own label map drawn, and one of each kind."""
     real = slices.batch([place])
     others = [one for one in run.subjects() if one != slices.table.loc[place, "subject"]]
@@ -63,8 +53,8 @@ def rows_of(place: int, slices: SliceStore, run: TrainingRun) -> list[Row]:
     maps = {"own map, synthetic": real.labels[0], **new}
     priors = np.repeat(real.atlas, len(maps), axis=0)
     drawn = draw(run.method(), np.stack(list(maps.values())), priors).images.numpy()
-    made = [(title, labels, images) for (title, labels), images in zip(maps.items(), drawn, strict=True)]
-    return [(f"{slices.table.loc[place, 'study']}, real", real.labels[0], real.images[0]), *made]
+    own = LabelledSlice(f"{slices.table.loc[place, 'study']}, real", real.labels[0], real.images[0])
+    return [own, *map(LabelledSlice, maps, maps.values(), drawn)]
 
 
 def donor_of(slices: SliceStore, place: int) -> Donor:

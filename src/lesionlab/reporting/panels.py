@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,6 +66,30 @@ def montage(
     legend = style.label_legend(lesion_classes)[0 if shows_labels else 1 :] if labels is not None else []
     layout = Layout(tile=tile, column_titles=titles, row_titles=list(row_titles), legend=legend)
     return png(mosaic(rows, layout))
+
+
+class LabelledSlice(NamedTuple):
+    """A slice to be shown with its label map: ``(H, W)`` labels, ``(C, H, W)`` images in [-1, 1]."""
+
+    title: str
+    labels: np.ndarray
+    images: np.ndarray
+
+
+def labelled_montage(
+    rows: Iterable[LabelledSlice], sequences: Sequence[str], lesion_classes: Sequence[str], *, tile: int = 128
+) -> bytes:
+    """Slices in rows: the label map in colour, then every sequence with the lesion outlined, as PNG."""
+    titles, labels, images = zip(*rows, strict=True)
+    return montage(
+        np.stack(images),
+        titles,
+        sequences,
+        labels=np.stack(labels),
+        lesion_classes=lesion_classes,
+        label_column=True,
+        tile=tile,
+    )
 
 
 def synthesis_panel(

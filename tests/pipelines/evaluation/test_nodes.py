@@ -96,7 +96,7 @@ class Counted:
 
 def test_one_network_is_in_memory_at_a_time(new_slices, truth, score_segmenters, score_drawings, monkeypatch):
     monkeypatch.setattr(Counted, "most", 0)
-    # Three sizes of the training set and two arms: without care six networks, each of gigabytes in full size.
+    # Two sizes of the training set and two arms: without care four networks, each of gigabytes in full size.
     score_segmenters(new_slices(), {name: Counted(truth) for name in ("real", "conventional")}, sizes=(1, 2))
     assert Counted.most == 1
     score_drawings(new_slices(), {"samr": Counted(lambda labels, prior: torch.zeros(len(labels), 2, 16, 16))})

@@ -17,6 +17,7 @@ from lesionlab.pipelines.report.results import Results
 from lesionlab.pipelines.training.nodes import preview_places, preview_split
 from lesionlab.reporting import charts, curves, panels, sample_charts
 from lesionlab.reporting.content import Picture
+from lesionlab.reporting.panels import LabelledSlice
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 
@@ -32,9 +33,8 @@ def of_cohort(slices: SliceStore) -> list[Picture]:
     chosen = [subjects[at] for at in np.linspace(0, len(subjects) - 1, min(_SUBJECTS, len(subjects))).astype(int)]
     places = [_most_lesion(slices, table.loc[table["subject"] == subject, "index"].to_numpy()) for subject in chosen]
     real = slices.batch(places)
-    data = panels.montage(
-        real.images, chosen, slices.sequences, labels=real.labels, lesion_classes=slices.classes, label_column=True
-    )
+    rows = map(LabelledSlice, chosen, real.labels, real.images)
+    data = panels.labelled_montage(rows, slices.sequences, slices.classes)
     return [Picture(data, "Subjects after preprocessing", "One slice per subject, where its lesion is largest.")]
 
 
@@ -68,15 +68,12 @@ def of_segmentations(plan: TrialPlan, slices: SliceStore, segmenters: Mapping[st
     found = {"truth": real.labels}
     for case in plan.segmenters:
         found[plan.label(case)] = segment(segmenters[case.key].method(), real.images).numpy()
-    rows = [(name, at) for at in range(len(places)) for name in found]
-    data = panels.montage(
-        np.stack([real.images[at] for _, at in rows]),
-        [f"{_title(slices, places[at])}, {name}" for name, at in rows],
-        slices.sequences,
-        labels=np.stack([found[name][at] for name, at in rows]),
-        lesion_classes=slices.classes,
-        label_column=True,
-    )
+    rows = [
+        LabelledSlice(f"{_title(slices, place)}, {name}", labels[at], real.images[at])
+        for at, place in enumerate(places)
+        for name, labels in found.items()
+    ]
+    data = panels.labelled_montage(rows, slices.sequences, slices.classes)
     return [Picture(data, "What the segmenters found", "Test slices: the true lesion, then each segmenter's.")]
 
 
@@ -95,9 +92,8 @@ def of_synthesis(case: SynthesizerCase, slices: SliceStore, synthetic: SliceStor
     places = np.linspace(0, len(synthetic) - 1, min(_MADE, len(synthetic))).astype(int)
     made = synthetic.batch(places)
     kinds = [f"{row.manipulation}, {row.subject}" for row in synthetic.table.iloc[places].itertuples()]
-    new = panels.montage(
-        made.images, kinds, synthetic.sequences, labels=made.labels, lesion_classes=synthetic.classes, label_column=True
-    )
+    rows = map(LabelledSlice, kinds, made.labels, made.images)
+    new = panels.labelled_montage(rows, synthetic.sequences, synthetic.classes)
     title = case.recipe.title
     return [
         Picture(
@@ -114,19 +110,13 @@ def of_manipulations(slices: SliceStore, synthetic: SliceStore) -> list[Picture]
     first = synthetic.table.drop_duplicates("manipulation")
     targets = [int(json.loads(record)["target"]["index"]) for record in first["record"]]
     real, made = slices.batch(targets), synthetic.batch(first["index"].to_numpy())
-    images, labels, names = [], [], []
+    rows = []
     for at, row in enumerate(first.itertuples()):
-        images += [real.images[at], made.images[at]]
-        labels += [real.labels[at], made.labels[at]]
-        names += [f"{row.study}, plane {row.plane}, real", f"{row.manipulation}, synthetic"]
-    data = panels.montage(
-        np.stack(images),
-        names,
-        slices.sequences,
-        labels=np.stack(labels),
-        lesion_classes=slices.classes,
-        label_column=True,
-    )
+        rows += [
+            LabelledSlice(f"{row.study}, plane {row.plane}, real", real.labels[at], real.images[at]),
+            LabelledSlice(f"{row.manipulation}, synthetic", made.labels[at], made.images[at]),
+        ]
+    data = panels.labelled_montage(rows, slices.sequences, slices.classes)
     return [Picture(data, "How lesions were manipulated", "A real training slice, then the new lesion in its brain.")]
 
 
@@ -159,20 +149,13 @@ def _closest(case: SynthesizerCase, slices: SliceStore, synthetic: SliceStore, m
     order = made["other_subjects_distance"].dropna().sort_values().index[:_PAIRS]
     theirs = slices.select("train", subject=case.subjects)[made.loc[order, "other_subjects_place"].to_numpy(int)]
     ours, real = synthetic.batch(order.to_numpy()), slices.batch(theirs)
-    images, labels, names = [], [], []
+    rows = []
     for at, place in enumerate(order):
-        row, other = synthetic.table.iloc[place], slices.table.iloc[theirs[at]]
-        images += [ours.images[at], real.images[at]]
-        labels += [ours.labels[at], real.labels[at]]
-        names += [f"synthetic, {row['study']}, plane {row['plane']}", f"real, {other['study']}, plane {other['plane']}"]
-    data = panels.montage(
-        np.stack(images),
-        names,
-        slices.sequences,
-        labels=np.stack(labels),
-        lesion_classes=slices.classes,
-        label_column=True,
-    )
+        rows += [
+            LabelledSlice(f"synthetic, {_title(synthetic, place)}", ours.labels[at], ours.images[at]),
+            LabelledSlice(f"real, {_title(slices, theirs[at])}", real.labels[at], real.images[at]),
+        ]
+    data = panels.labelled_montage(rows, slices.sequences, slices.classes)
     told = "Synthetic slices that come nearest to a training slice of another subject, and that slice."
     return Picture(data, f"{case.recipe.title}, closest pairs", told)
 
