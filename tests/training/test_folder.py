@@ -55,8 +55,11 @@ def test_what_had_not_come_to_a_checkpoint_is_not_kept(tmp_path, train):
     assert not (tmp_path / "run.replaced").exists()
 
 
-def test_a_kill_while_files_are_moved_loses_none(tmp_path, train, monkeypatch):
-    train("one")
+@pytest.fixture
+def cut_short(tmp_path, train, monkeypatch):
+    """A training whose files had begun to give way to another's when the process died."""
+    run = train("one")
+    before = run.method().state_dict(), (run.root / HISTORY).read_bytes()
     real, moved = folders._move, []
 
     def dies(path, into):
@@ -69,8 +72,21 @@ def test_a_kill_while_files_are_moved_loses_none(tmp_path, train, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train("two", seed=1)
     monkeypatch.undo()
+    assert len(list((tmp_path / "run.leaving").iterdir())) == 2
+    return before
+
+
+def test_a_kill_while_files_are_moved_loses_none(tmp_path, train, cut_short):
     train("two", seed=1)
     kept = TrainingRun(tmp_path / "run.replaced")
     assert kept.subjects() == ["one"] and kept.method() and (kept.root / CHECKPOINT).is_file()
     assert folders.started(kept.root)["key"] == "one"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.replaced"]
+
+
+def test_files_that_had_begun_to_leave_come_back_with_the_old_configuration(tmp_path, train, cut_short):
+    weights, history = cut_short
+    again = train("one")
+    assert all(torch.equal(values, weights[name]) for name, values in again.method().state_dict().items())
+    assert (again.root / HISTORY).read_bytes() == history
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

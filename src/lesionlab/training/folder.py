@@ -51,7 +51,9 @@ def begin(
     before = started(folder)
     for left in (folder / RUNS).glob(f"{JOB_FOLDER}*"):  # of processes that were killed: nobody else is at work here
         shutil.rmtree(left, ignore_errors=True)
-    if before.get("key") != key:
+    if before.get("key") == key:
+        _bring_back(folder)
+    else:
         if before:
             _say_other(folder, before.get("made_from", {}), made_from)
         _make_room(folder)
@@ -72,7 +74,7 @@ def _make_room(folder: Path) -> None:
 
     Who is killed in between leaves a folder that still names the other run, and the next one moves the rest.
     """
-    leaving, kept = (folder.with_name(folder.name + end) for end in (_LEAVING, REPLACED))
+    leaving, kept = _beside(folder, _LEAVING), _beside(folder, REPLACED)
     worth = leaving.exists() or any((folder / name).exists() for name in (TRAINED, CHECKPOINT, BEST))
     # What names the run goes last.
     for old in sorted(folder.iterdir(), key=lambda path: path.name == _STARTED):
@@ -82,6 +84,19 @@ def _make_room(folder: Path) -> None:
         _remove(kept)
         leaving.rename(kept)
         _log.warning("the run before is kept as %s; remove it when you have no use for it", kept)
+
+
+def _bring_back(folder: Path) -> None:
+    """Undo a move that was cut short: the folder still names the run whose files had begun to leave."""
+    leaving = _beside(folder, _LEAVING)
+    if leaving.is_dir():
+        for gone in leaving.iterdir():
+            _move(gone, folder)
+        leaving.rmdir()
+
+
+def _beside(folder: Path, end: str) -> Path:
+    return folder.with_name(folder.name + end)
 
 
 def _move(path: Path, into: Path) -> None:
