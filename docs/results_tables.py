@@ -1,8 +1,8 @@
 """The tables of results.md, made from the folders of the runs they tell of.
 
 Command: python docs/results_tables.py WHICH FOLDER
-    WHICH   demo, comparison, ablation or folds
-    FOLDER  of the demo data, of the pooled folds data/experiments/cgsamr_brats2015; of the other two the scores' own:
+    WHICH   demo, comparison, ablation, samr_ablation or folds
+    FOLDER  of the demo data, of the pooled folds data/experiments/cgsamr_brats2015; of the others the scores' own:
             data/experiments/phantom_trial/07_model_output/comparison, or what is kept of it in docs/reports
 
 Each table replaces what stands between its two marks, <!-- table NAME --> and <!-- end -->.
@@ -81,14 +81,23 @@ def comparison(folder: Path) -> Tables:
 
 def ablation(folder: Path) -> Tables:
     """CG-SAMR's parts, taken away one at a time."""
+    return _parts(folder, "cgsamr", "ablation")
+
+
+def samr_ablation(folder: Path) -> Tables:
+    """SAMR's parts, likewise."""
+    return _parts(folder, "samr", "samr ablation")
+
+
+def _parts(folder: Path, whole: str, prefix: str) -> Tables:
     dice, accuracy = _scores(folder)
     variants = [title for name, title in TITLES.items() if name.startswith("without")]
     augmented = dice[dice["protocol"] == "real+50%"]
     return {
-        "ablation accuracy": _levels(accuracy, REGIONS, _method_of),
-        "ablation accuracy changes": _changes(accuracy, {"method": "cgsamr"}, REGIONS, _method_of, variants),
-        "ablation dice": _levels(dice, LESIONS, _source_of),
-        "ablation dice changes": _changes(augmented, {"synthesizer": "cgsamr"}, LESIONS, _source_of, variants),
+        f"{prefix} accuracy": _levels(accuracy, REGIONS, _method_of),
+        f"{prefix} accuracy changes": _changes(accuracy, {"method": whole}, REGIONS, _method_of, variants),
+        f"{prefix} dice": _levels(dice, LESIONS, _source_of),
+        f"{prefix} dice changes": _changes(augmented, {"synthesizer": whole}, LESIONS, _source_of, variants),
     }
 
 
@@ -266,7 +275,7 @@ def fill(tables: Tables) -> None:
 
 def main() -> None:
     """Fill the tables of the run that was named."""
-    kinds = {one.__name__: one for one in (demo, comparison, ablation, folds)}
+    kinds = {one.__name__: one for one in (demo, comparison, ablation, samr_ablation, folds)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("which", choices=kinds)
     parser.add_argument("folder", type=Path)
