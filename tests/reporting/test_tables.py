@@ -38,6 +38,12 @@ def test_each_metric_has_its_own_decimals(line):
     assert list(tables.readable(both)["mean"]) == ["0.812", "12.3"]
 
 
+def test_a_floor_that_is_far_off_takes_no_decimals_from_a_method(line):
+    far = line(method="all normal", metric="hd95", mean=261.3, median=261.3, ci_low=250.0, ci_high=270.0)
+    near = line(method="unet", metric="hd95", mean=3.4812, median=3.24, ci_low=2.41, ci_high=4.67)
+    assert list(tables.readable(pd.concat([near, far]))["mean"]) == ["3.48", "261"]
+
+
 def test_a_published_figure_is_not_rounded_away_beside_whole_means(line):
     assert tables.readable(line(mean=0.0, median=0.0, std=0.0, ci_low=0.0, ci_high=0.0, published=0.647))[
         "published"

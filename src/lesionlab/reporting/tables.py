@@ -54,7 +54,7 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as text, rounded by metric: every metric keeps the decimals that suit its largest value."""
+    """The table as text, rounded: each metric of a method keeps the decimals that suit its largest value."""
     ordered = in_order(table).reset_index(drop=True)
     text = pd.DataFrame({column: ordered[column].map(_word) for column in WORDS}, index=ordered.index)
     decimals = _decimals(ordered)
@@ -139,10 +139,11 @@ def write_text(text: str, path: Path) -> Path:
 
 
 def _decimals(table: pd.DataFrame) -> list[int]:
-    """Decimals of each row: those that suit the largest figure of its metric."""
-    groups = table.groupby("metric", sort=False, dropna=False)
-    largest = {metric: formats.decimals_for(rows[_ROUNDED].to_numpy(float).ravel()) for metric, rows in groups}
-    return [largest[metric] for metric in table["metric"]]
+    """Decimals of each row: those that suit the largest figure of its method and metric, whatever a floor's may be."""
+    keys = ["method", "metric"]
+    groups = table.groupby(keys, sort=False, dropna=False)
+    suiting = {key: formats.decimals_for(rows[_ROUNDED].to_numpy(float).ravel()) for key, rows in groups}
+    return [suiting[key] for key in table[keys].itertuples(index=False, name=None)]
 
 
 def _word(value: object) -> str:
