@@ -37,7 +37,7 @@ test: install  ## lint, types, import arrows and tests
 format: install  ## put the code in form
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-# Leave-one-subject-out: one run per fold, then one table over all folds.
+# Leave-one-subject-out: one run per fold, then one set of tables and a page over all folds.
 # FOLDS is the number of subjects, ENV names the experiment, TRIAL is cgsamr, samr, ablation or comparison, PARAMS adds
 # parameters (run.allow_failures=true where studies are quarantined).
 ENV ?= cgsamr_brats2015
@@ -48,12 +48,13 @@ PIPELINE_cgsamr := cgsamr_augment_eval
 PIPELINE_samr := samr_augment_eval
 PIPELINE_ablation := ablation_eval
 PIPELINE_comparison := comparison_eval
-folds: $(if $(PIPELINE_$(TRIAL)),install,unknown)  ## leave-one-subject-out: the trial TRIAL of the experiment ENV over FOLDS folds, then one table
+folds: $(if $(PIPELINE_$(TRIAL)),install,unknown)  ## leave-one-subject-out: the trial TRIAL of the experiment ENV over FOLDS folds, then one page
 	@for fold in $$(seq 0 $$(($(FOLDS) - 1))); do \
 	  echo "== fold $$fold of $(FOLDS)"; \
 	  $(BIN)/kedro run --env=$(ENV) --pipelines=$(PIPELINE_$(TRIAL)) --params=splits.fold=$$fold$(PARAMS:%=,%) || exit 1; \
 	done
 	@$(BIN)/kedro run --env=$(ENV) --pipelines=$(TRIAL)_pool_folds $(PARAMS:%=--params=%)
+	@$(BIN)/python -m lesionlab.reporting.open data/experiments/$(ENV)/08_reporting/$(TRIAL)/report.html
 
 unknown:
 	@echo "there is no trial $(TRIAL); TRIAL is cgsamr, samr, ablation or comparison" >&2; exit 1

@@ -33,7 +33,7 @@ from lesionlab.training.stop import Interrupted
 
 _PARAMETER_LIMIT = 500  # characters MLflow shows of one value
 _CELL = ("method", "protocol", "synthesizer", "training_subjects", "sequence", "class", "metric")  # names a line
-_PAGES = {"report": "report.html", "qc_page": "qc/index.html"}
+_PAGES = {"report": "report.html", "pooled_report": "report.html", "qc_page": "qc/index.html"}
 _PICTURES = 50  # of the QC page that go with it, the worst studies' first; a large cohort's would be copied every run
 _BATCH = 100  # parameters MLflow takes at once
 

@@ -101,6 +101,7 @@ class ReportContent:
         summary: one paragraph: the question and how it was answered.
         facts: short label -> value, shown as figures at the top.
         steps: what was done, in order.
+        folds: a fold's name -> its own page's address relative to this one.
         split: a row per split (subjects, slices, ...).
         lesion_classes: in the order of their codes.
         lines: the segmenters compared, the baseline first.
@@ -141,6 +142,7 @@ class ReportContent:
     compared: pd.DataFrame
     facts: Mapping[str, str] = field(default_factory=dict)
     steps: Sequence[Step] = ()
+    folds: Mapping[str, str] = field(default_factory=dict)
     split: pd.DataFrame | None = None
     differences: pd.DataFrame | None = None
     leakage: pd.DataFrame | None = None

@@ -14,12 +14,13 @@ from lesionlab.data.names import listed
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
 from lesionlab.pipelines.evaluation.nodes import claims, tabulate
+from lesionlab.pipelines.pool_folds.folds import PLAN, SEGMENTATION, files_of, outputs_of
 from lesionlab.trials.plan import TrialPlan
 
 __all__ = ["claims", "gather", "gather_leakage", "gather_plan", "tabulate"]
 
-_SETTINGS, _SYNTHESIS, _SEGMENTATION = "settings.json", "synthesis_scores.parquet", "segmentation_scores.parquet"
-_LEAKAGE, _PLAN = "08_reporting/{trial}/leakage.csv", "05_model_input/{trial}/plan.json"  # below a fold's folder
+_SETTINGS, _SYNTHESIS = "settings.json", "synthesis_scores.parquet"
+_LEAKAGE = "08_reporting/{trial}/leakage.csv"  # below a fold's folder
 
 _log = logging.getLogger(__name__)
 
@@ -31,14 +32,14 @@ def gather(folders: Folders, studies: pd.DataFrame, trial: str) -> tuple[pd.Data
         InputError: no fold has scores, or one is being run; folds were run with different settings, or have another
             number of training sets; a subject was tested in two folds, or is none of the cohort's any more.
     """
-    outputs = _outputs(folders, trial)
+    outputs = outputs_of(folders, trial)
     for path in outputs.values():
         hold(path.parents[1])
     _check_settings(outputs)
-    tested = {fold: pd.read_parquet(path / _SEGMENTATION)["subject"].unique() for fold, path in outputs.items()}
+    tested = {fold: pd.read_parquet(path / SEGMENTATION)["subject"].unique() for fold, path in outputs.items()}
     _check_subjects(tested, set(studies["subject"]), folders.workspace)
     synthesis, segmentation = (
-        {fold: pd.read_parquet(path / name) for fold, path in outputs.items()} for name in (_SYNTHESIS, _SEGMENTATION)
+        {fold: pd.read_parquet(path / name) for fold, path in outputs.items()} for name in (_SYNTHESIS, SEGMENTATION)
     )
     common = _common_sizes(segmentation)
     return _pooled(synthesis, common), _pooled(segmentation, common)
@@ -70,7 +71,7 @@ def _pooled(scores: Mapping[str, pd.DataFrame], common: Mapping[str, Mapping[int
 
 def gather_plan(folders: Folders, trial: str) -> TrialPlan:
     """The first fold's plan: what the trial compares is the same in all of them, on whom it is trained is not."""
-    plan = next(iter(_files(folders, trial, _PLAN).values()))
+    plan = next(iter(files_of(folders, trial, PLAN).values()))
     return TrialPlan.model_validate_json(plan.read_text(encoding="utf-8"))
 
 
@@ -80,37 +81,10 @@ def gather_leakage(folders: Folders, trial: str) -> pd.DataFrame:
     Raises:
         InputError: a fold has scores and no such table.
     """
-    tables = _files(folders, trial, _LEAKAGE)
+    tables = files_of(folders, trial, _LEAKAGE)
     parts = [pd.read_csv(path, dtype={"names": str}).assign(fold=fold) for fold, path in tables.items()]
     found = pd.concat(parts, ignore_index=True)
     return found[["fold", *(name for name in found if name != "fold")]]
-
-
-def _outputs(folders: Folders, trial: str) -> dict[str, Path]:
-    """Fold to the folder of its scores, of the folds that have any; an error where none has."""
-    found = sorted(folders.workspace.glob(f"fold*/*/{trial}/{_SEGMENTATION}"))
-    outputs = {path.parts[-4]: path.parent for path in found}
-    if not outputs:
-        raise InputError(
-            "there are no folds to pool",
-            given=f"no {_SEGMENTATION} of the trial {trial} below {folders.workspace}/fold*",
-            allowed="at least one fold that was run to its end",
-            cure="run the trial's pipeline with --params=splits.fold=0, 1, ... first (make folds does it)",
-        )
-    return outputs
-
-
-def _files(folders: Folders, trial: str, place: str) -> dict[str, Path]:
-    """Fold to a file of its own, of every fold that has scores."""
-    files = {fold: path.parents[1] / place.format(trial=trial) for fold, path in _outputs(folders, trial).items()}
-    if lacking := [str(path) for path in files.values() if not path.is_file()]:
-        raise InputError(
-            "a fold that has scores lacks what was written beside them",
-            given=f"no {listed(lacking)}",
-            allowed="folds that were run to their end",
-            cure="run these folds again (make folds does all of them)",
-        )
-    return files
 
 
 def _check_settings(outputs: Mapping[str, Path]) -> None:

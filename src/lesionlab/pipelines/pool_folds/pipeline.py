@@ -1,20 +1,22 @@
-"""Scores of every fold -> one set of tables."""
+"""Scores of every fold -> one set of tables and a page."""
 
 from functools import partial, update_wrapper
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from lesionlab.pipelines.pool_folds import nodes
+from lesionlab.pipelines.pool_folds import nodes, page
 
 
 def create_pipeline(trial: str, **_: object) -> Pipeline:
     """Every subject is tested in one fold; here their scores meet."""
-    gather, gather_plan, gather_leakage = (
+    gather, gather_plan, gather_leakage, make_page = (
         update_wrapper(partial(function, trial=trial), function)
-        for function in (nodes.gather, nodes.gather_plan, nodes.gather_leakage)
+        for function in (nodes.gather, nodes.gather_plan, nodes.gather_leakage, page.make_page)
     )
     scores = ["pooled_synthesis_scores", "pooled_segmentation_scores"]
+    tables = ["pooled_synthesis_table", "pooled_segmentation_table", "pooled_augmentation_table"]
     about = ["params:published", "params:statistics", "params:seed"]
+    told = ["pooled_plan", "pooled_claims", "pooled_leakage", "pooled_segmentation_scores", *tables, "parameters"]
     return pipeline(
         [
             node(gather, ["folders", "studies"], scores, name="gather"),
@@ -24,9 +26,10 @@ def create_pipeline(trial: str, **_: object) -> Pipeline:
             node(
                 nodes.tabulate,
                 [*scores, "pooled_plan", *about],
-                ["pooled_synthesis_table", "pooled_segmentation_table", "pooled_augmentation_table"],
+                tables,
                 name="tabulate_folds",
             ),
+            node(make_page, ["folders", *told], "pooled_report", name="make_page"),
         ],
         tags=["pool_folds"],
     )

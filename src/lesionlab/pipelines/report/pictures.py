@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 
 _SUBJECTS, _SLICES, _MADE = 6, 4, 6  # rows shown of the cohort, of test slices, of synthetic slices
 _ROWS = 20  # of slices with what each segmenter found
+FOUND = "What the segmenters found"
 _PAIRS = 4  # of synthetic and training slices that lie near to each other
 
 
@@ -63,18 +64,45 @@ def of_results(
 
 def of_segmentations(plan: TrialPlan, slices: SliceStore, segmenters: Mapping[str, TrainingRun]) -> list[Picture]:
     """Test slices with the true label map and what each segmenter found, outlined."""
-    places = _shown_test_slices(slices)[: max(1, _ROWS // (len(plan.segmenters) + 1))]
+    rows = segmented(plan, slices, shown_test_slices(slices)[: at_a_time(plan)], segmenters)
+    data = panels.labelled_montage(rows, slices.sequences, slices.classes)
+    return [Picture(data, FOUND, "Test slices: the true lesion, then each segmenter's.")]
+
+
+def at_a_time(plan: TrialPlan) -> int:
+    """Of how many slices there is room for what every segmenter found."""
+    return max(1, _ROWS // (len(plan.segmenters) + 1))
+
+
+def segmented(
+    plan: TrialPlan, slices: SliceStore, places: Sequence[int], segmenters: Mapping[str, TrainingRun]
+) -> list[LabelledSlice]:
+    """Each slice with its true label map, then with what each segmenter of the plan found."""
     real = slices.batch(places)
     found = {"truth": real.labels}
     for case in plan.segmenters:
         found[plan.label(case)] = segment(segmenters[case.key].method(), real.images).numpy()
-    rows = [
-        LabelledSlice(f"{_title(slices, place)}, {name}", labels[at], real.images[at])
+    return [
+        LabelledSlice(f"{_title(slices, place)}\n{name}", labels[at], real.images[at])
         for at, place in enumerate(places)
         for name, labels in found.items()
     ]
-    data = panels.labelled_montage(rows, slices.sequences, slices.classes)
-    return [Picture(data, "What the segmenters found", "Test slices: the true lesion, then each segmenter's.")]
+
+
+def drawn(
+    plan: TrialPlan, slices: SliceStore, places: Sequence[int], synthesizers: Mapping[str, TrainingRun]
+) -> list[LabelledSlice]:
+    """Each slice as it is, then as each synthesizer of the plan draws its label map."""
+    real = slices.batch(places)
+    images = {"real": real.images}
+    for case in plan.synthesizers:
+        made = draw(synthesizers[case.key].method(), real.labels, real.atlas)
+        images[case.recipe.title] = made.images.numpy()
+    return [
+        LabelledSlice(f"{_title(slices, place)}\n{name}", real.labels[at], made[at])
+        for at, place in enumerate(places)
+        for name, made in images.items()
+    ]
 
 
 def of_accuracy(slices: SliceStore, table: pd.DataFrame) -> list[Picture]:
@@ -186,7 +214,7 @@ def of_confidence(plan: TrialPlan, slices: SliceStore, reliability: pd.DataFrame
 
 
 def _panel_rows(slices: SliceStore, run: TrainingRun) -> list[panels.PanelRow]:
-    places = _shown_test_slices(slices)
+    places = shown_test_slices(slices)
     real = slices.batch(places)
     made = draw(run.method(), real.labels, real.atlas)
     images, confidence = made.images.numpy(), None if made.confidence is None else made.confidence.numpy()
@@ -233,7 +261,7 @@ def of_moments(case: SynthesizerCase, slices: SliceStore, run: TrainingRun) -> P
     return Picture(data, f"{case.recipe.title} at three moments", told)
 
 
-def _shown_test_slices(slices: SliceStore) -> list[int]:
+def shown_test_slices(slices: SliceStore) -> list[int]:
     """The slice with most lesion of the first test subjects."""
     return [_most_lesion(slices, places) for _, places in list(test_subjects(slices))[:_SLICES]]
 

@@ -55,8 +55,17 @@ def floors(classes: list[str]) -> dict[str, str]:
     }
 
 
+def slice_counts(plan: TrialPlan, slices: SliceStore) -> dict[str, tuple[int, int]]:
+    """Real and synthetic training slices of every segmenter of a plan, by key."""
+    found = {}
+    for case in plan.segmenters:
+        real = slices.table.iloc[slices.select("train", subject=case.subjects)]
+        found[case.key] = (len(real) * case.arm.real, synthetic_count(real, case.arm.synthetic))
+    return found
+
+
 class Facts(NamedTuple):
-    """What the sentences are made of."""
+    """What the sentences are made of; of several folds the first one's."""
 
     options: Parameters
     plan: TrialPlan
@@ -64,15 +73,12 @@ class Facts(NamedTuple):
     split: pd.DataFrame
     slices: SliceStore
     synthetic: Mapping[str, SliceStore]
+    folds: int = 1
 
     @property
     def counts(self) -> dict[str, tuple[int, int]]:
         """Real and synthetic training slices of every segmenter."""
-        found = {}
-        for case in self.plan.segmenters:
-            real = self.slices.table.iloc[self.slices.select("train", subject=case.subjects)]
-            found[case.key] = (len(real) * case.arm.real, synthetic_count(real, case.arm.synthetic))
-        return found
+        return slice_counts(self.plan, self.slices)
 
     @property
     def drawn(self) -> int:
@@ -104,12 +110,13 @@ def summary(facts: Facts) -> str:
     seeds = len({case.seed for case in facts.plan.segmenters})
     learnt = f"{_listed(facts.plan.titles().values())} {'each ' if several else ''}learnt to draw"
     repeated = f" Everything was trained {seeds} times, from other weights." if seeds > 1 else ""
+    folds = f", in each of {facts.folds} folds on another" if facts.folds > 1 else ""
     return (
         f"Does a segmenter get better when synthetic lesions are added to its training slices? {learnt} "
         f"{len(facts.options.sequences)} MR sequences from {_given(facts)}, on the slices of "
         f"{_listed(map(str, sizes))} subjects. {'They' if several else 'It'} then drew new slices for manipulated "
         f"lesions of those same subjects. A U-Net was trained with and without them, {_for_how_long(facts)}, and "
-        f"tested on {_subjects(number['test'])} it had never seen.{repeated}"
+        f"tested on {_subjects(number['test'])} it had never seen{folds}.{repeated}"
     )
 
 
