@@ -9,6 +9,7 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.entities import Run
 
 from lesionlab.data.fingerprints import cohort_fingerprint
 from lesionlab.data.slice_store import SliceStore
@@ -121,7 +122,7 @@ def _of_synthesis(
 
 def provenance(cohort: pd.DataFrame, options: Parameters) -> dict[str, str]:
     """What the figures were made from."""
-    run = mlflow.active_run()
+    run = _tracked()
     tags = run.data.tags if run else {}
     found = {
         "commit": tags.get("commit", "not in a git checkout"),
@@ -136,9 +137,14 @@ def provenance(cohort: pd.DataFrame, options: Parameters) -> dict[str, str]:
 
 def durations() -> Mapping[str, float]:
     """Seconds of each node of this run so far; nodes that found their work done are short."""
-    run = mlflow.active_run()
+    run = _tracked()
     if run is None:
         return {}
-    metrics = mlflow.get_run(run.info.run_id).data.metrics
     prefix = "seconds/"
-    return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): value for name, value in run.data.metrics.items() if name.startswith(prefix)}
+
+
+def _tracked() -> Run | None:
+    """The run under way with all that was logged so far: the active one only knows what it began with."""
+    run = mlflow.active_run()
+    return mlflow.get_run(run.info.run_id) if run else None
