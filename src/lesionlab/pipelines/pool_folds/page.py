@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,11 @@ from lesionlab.datasets.folders import Folders
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.pool_folds.folds import Fold, folds_of
 from lesionlab.pipelines.report import pictures, words
-from lesionlab.pipelines.report.nodes import durations, provenance
-from lesionlab.pipelines.report.paper_tables import rebuilt
+from lesionlab.pipelines.report.findings import findings
 from lesionlab.pipelines.report.results import Results
 from lesionlab.reporting import panels
-from lesionlab.reporting.content import Picture, ReportContent, Step
+from lesionlab.reporting.content import Picture, Step
 from lesionlab.reporting.report import render_report
-from lesionlab.trials.claims import parts_taken_away
-from lesionlab.trials.claims import summary as claim_summary
 from lesionlab.trials.plan import TrialPlan
 
 _SHOWN = 6  # folds in pictures
@@ -41,35 +39,14 @@ def make_page(
     folds = folds_of(folders, trial)
     facts = _facts(folds, plan, options)
     results = Results(plan, segmentation_scores, augmentation_table, segmentation_table)
-    change = results.differences(options.seed, options.statistics.resamples)
-    counts = mean_counts(folds, plan)
-    content = ReportContent(
-        title=words.title(facts),
-        cohort=options.cohort.name,
-        method=words.methods(facts),
-        summary=words.summary(facts),
-        augmentation=augmentation_table,
-        synthesis=synthesis_table,
-        segmentation=segmentation_table,
-        lesion_classes=options.lesion_classes,
-        lines=results.lines(counts),
-        compared=results.table(),
-        paper_tables=rebuilt(plan, options, synthesis_table, augmentation_table),
+    told = findings(facts, results, mean_counts(folds, plan), synthesis_table, claims, leakage)
+    content = replace(
+        told,
         facts=_figures(folds, segmentation_scores, options),
-        steps=[_folds_step(folds), *words.steps(facts)],
+        steps=[_folds_step(folds), *told.steps],
         folds={fold.name: f"../../{fold.name}/08_reporting/{trial}/report.html" for fold in folds},
-        differences=change,
-        leakage=leakage.drop(columns="names"),
-        claims=claims,
-        claim_counts=claim_summary(claims),
-        ablations=parts_taken_away(claims, plan.variants(), plan.betters()),
-        result_pictures=pictures.of_results(results, change, counts, options.lesion_classes) + _segmentations(folds),
+        result_pictures=[*told.result_pictures, *_segmentations(folds)],
         synthesis_pictures=_synthesis(folds, synthesis_table),
-        floors=words.floors(options.lesion_classes),
-        parameters=options.model_dump(mode="json", by_alias=True, exclude={"layouts", "published"}),
-        provenance=provenance(facts.cohort, options),
-        durations=durations(),
-        references=words.REFERENCES,
     )
     return render_report(content)
 
