@@ -44,6 +44,13 @@ def test_a_floor_that_is_far_off_takes_no_decimals_from_a_method(line):
     assert list(tables.readable(pd.concat([near, far]))["mean"]) == ["3.48", "261"]
 
 
+def test_a_perfect_score_has_the_decimals_of_the_others(line):
+    whole = {"median": 1.0, "std": 0.0, "ci_low": 1.0, "ci_high": 1.0}
+    perfect = line(method="all normal", metric="specificity", mean=1.0, **whole)
+    both = pd.concat([line(method="unet", metric="specificity", mean=0.9921), perfect])
+    assert list(tables.readable(both)["mean"]) == ["0.992", "1.000"]
+
+
 def test_a_published_figure_is_not_rounded_away_beside_whole_means(line):
     assert tables.readable(line(mean=0.0, median=0.0, std=0.0, ci_low=0.0, ci_high=0.0, published=0.647))[
         "published"

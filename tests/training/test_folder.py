@@ -55,24 +55,26 @@ def test_what_had_not_come_to_a_checkpoint_is_not_kept(tmp_path, train):
     assert not (tmp_path / "run.replaced").exists()
 
 
-@pytest.fixture
-def cut_short(tmp_path, train, monkeypatch):
-    """A training whose files had begun to give way to another's when the process died."""
+@pytest.fixture(params=["_move", "_remove"])
+def cut_short(tmp_path, train, monkeypatch, request):
+    """A training that was giving way to another's when the process died: two files had left, or all of them."""
+    train("older", seed=9)
     run = train("one")
     before = run.method().state_dict(), (run.root / HISTORY).read_bytes()
-    real, moved = folders._move, []
+    real, calls = getattr(folders, request.param), []
 
-    def dies(path, into):
-        if len(moved) == 2:
+    def dies(path, *into):
+        calls.append(path.name)
+        if calls[2:] if request.param == "_move" else path.name == "run.replaced":
             raise KeyboardInterrupt
-        moved.append(path.name)
-        real(path, into)
+        real(path, *into)
 
-    monkeypatch.setattr(folders, "_move", dies)
+    monkeypatch.setattr(folders, request.param, dies)
     with pytest.raises(KeyboardInterrupt):
         train("two", seed=1)
     monkeypatch.undo()
-    assert len(list((tmp_path / "run.leaving").iterdir())) == 2
+    left = len(list((tmp_path / "run.leaving").iterdir()))
+    assert left == 2 if request.param == "_move" else left > 5 and not (tmp_path / "run" / "started.json").exists()
     return before
 
 
@@ -89,4 +91,5 @@ def test_files_that_had_begun_to_leave_come_back_with_the_old_configuration(tmp_
     again = train("one")
     assert all(torch.equal(values, weights[name]) for name, values in again.method().state_dict().items())
     assert (again.root / HISTORY).read_bytes() == history
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.replaced"]
+    assert TrainingRun(tmp_path / "run.replaced").subjects() == ["older"]

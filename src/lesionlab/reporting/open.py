@@ -8,7 +8,13 @@ from pathlib import Path
 
 
 def show(page: Path) -> bool:
-    """Open the page where there is a browser; print its address either way. Returns whether a browser took it."""
+    """Open the page where there is a browser; print its address either way. Returns whether a browser took it.
+
+    A page that is not there is told of and no error: what came before may have been hours of work, and ended well.
+    """
+    if not page.is_file():
+        print(f"There is no page {page}: look where the last lines of the run say that it was saved.")
+        return False
     address = page.resolve().as_uri()
     print(f"The report: {address}")
     try:

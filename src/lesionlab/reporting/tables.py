@@ -139,8 +139,15 @@ def write_text(text: str, path: Path) -> Path:
 
 
 def _decimals(table: pd.DataFrame) -> list[int]:
-    """Decimals of each row: those that suit the largest figure of its method and metric, whatever a floor's may be."""
-    keys = ["method", "metric"]
+    """Decimals of each row: those that suit its method's figures of its metric, whatever a floor's may be.
+
+    Where these are whole numbers, such as a perfect score, those that suit all figures of the metric.
+    """
+    own = _suiting(table, ["method", "metric"])
+    return [mine or everybody for mine, everybody in zip(own, _suiting(table, ["metric"]), strict=True)]
+
+
+def _suiting(table: pd.DataFrame, keys: list[str]) -> list[int]:
     groups = table.groupby(keys, sort=False, dropna=False)
     suiting = {key: formats.decimals_for(rows[_ROUNDED].to_numpy(float).ravel()) for key, rows in groups}
     return [suiting[key] for key in table[keys].itertuples(index=False, name=None)]

@@ -48,7 +48,7 @@ def begin(
         subjects: whose slices it learns from.
         validated_on: whose slices its validation looks at.
     """
-    before = started(folder)
+    before = started(folder) or started(_beside(folder, _LEAVING))
     for left in (folder / RUNS).glob(f"{JOB_FOLDER}*"):  # of processes that were killed: nobody else is at work here
         shutil.rmtree(left, ignore_errors=True)
     if before.get("key") == key:
@@ -72,7 +72,8 @@ def started(folder: Path) -> dict[str, Any]:
 def _make_room(folder: Path) -> None:
     """Move another run's files aside where they hold weights, else remove them.
 
-    Who is killed in between leaves a folder that still names the other run, and the next one moves the rest.
+    Who is killed in between leaves files that still name the other run: it gets them back where it is begun again, and
+    any other run moves the rest.
     """
     leaving, kept = _beside(folder, _LEAVING), _beside(folder, REPLACED)
     worth = leaving.exists() or any((folder / name).exists() for name in (TRAINED, CHECKPOINT, BEST))
@@ -87,7 +88,7 @@ def _make_room(folder: Path) -> None:
 
 
 def _bring_back(folder: Path) -> None:
-    """Undo a move that was cut short: the folder still names the run whose files had begun to leave."""
+    """Undo a move that was cut short: the run whose files had begun to leave is the one that is begun."""
     leaving = _beside(folder, _LEAVING)
     if leaving.is_dir():
         for gone in leaving.iterdir():

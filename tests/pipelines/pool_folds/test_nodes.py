@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from lesionlab.data.lock import StoreLock, keep_locks, release_locks
 from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
 from lesionlab.parameters import StatisticsOptions
+from lesionlab.pipelines.pool_folds.folds import outputs_of
 from lesionlab.pipelines.pool_folds.nodes import claims, gather, gather_leakage, gather_plan, tabulate
 from lesionlab.training.options import TrainingOptions
 from lesionlab.trials.claims import OPEN
@@ -27,10 +29,12 @@ def scores(subject: str, value: float, method: str, metric: str, protocol: str) 
 TRIAL = TrialOptions(synthesizers=("cgsamr",), arms=("real", "real+50%"))
 RECIPE = Recipe(method="cgsamr", title="CG-SAMR", options={}, training=TrainingOptions())
 STUDIES = pd.DataFrame({"subject": list("abc")})
+NOW = {"parameters": "p", "code": "c"}
+SETTINGS = json.dumps(NOW)
 
 
 def write_fold(
-    workspace: Path, fold: int, subject: str, value: float, settings: str = "{}", trial: str = "mine"
+    workspace: Path, fold: int, subject: str, value: float, settings: str = SETTINGS, trial: str = "mine"
 ) -> None:
     folder = workspace / f"fold{fold}" / "07_model_output" / trial
     folder.mkdir(parents=True)
@@ -64,7 +68,7 @@ def folders(tmp_path) -> Folders:
 def test_every_subject_is_tested_once(folders):
     for fold, (subject, value) in enumerate([("a", 0.2), ("b", 0.4), ("c", 0.9)]):
         write_fold(folders.workspace, fold, subject, value)
-    drawn, found = gather(folders, STUDIES, "mine")
+    drawn, found = gather(folders, STUDIES, NOW, "mine")
     assert dict(zip(drawn["subject"], drawn["value"], strict=True)) == {"a": 0.2, "b": 0.4, "c": 0.9}
     assert dict(zip(found["subject"], found["value"], strict=True)) == {"a": 0.1, "b": 0.2, "c": 0.45}
     plan = gather_plan(folders, "mine")
@@ -80,7 +84,7 @@ def test_a_fold_that_lacks_a_training_subject_belongs_to_the_same_line(folders):
     for name in ("synthesis", "segmentation"):
         path = folders.workspace / f"fold1/07_model_output/mine/{name}_scores.parquet"
         pd.read_parquet(path).assign(training_subjects=1).to_parquet(path)
-    for table in gather(folders, STUDIES, "mine"):
+    for table in gather(folders, STUDIES, NOW, "mine"):
         assert table["training_subjects"].tolist() == [2, 2, 2]
 
 
@@ -91,13 +95,13 @@ def test_folds_of_which_one_has_more_training_sets_are_refused(folders):
     found = pd.read_parquet(path)
     pd.concat([found, found.assign(training_subjects=1)]).to_parquet(path)
     with pytest.raises(InputError, match="fold1: trained on 1, 2 subjects"):
-        gather(folders, STUDIES, "mine")
+        gather(folders, STUDIES, NOW, "mine")
 
 
 def test_claims_are_held_against_the_subjects_of_all_folds(folders):
     for fold, subject in enumerate("abc"):
         write_fold(folders.workspace, fold, subject, 0.2)
-    drawn, found = gather(folders, STUDIES, "mine")
+    drawn, found = gather(folders, STUDIES, NOW, "mine")
     better = found.assign(protocol="real+50%", synthesizer="cgsamr", value=found["value"] + 0.1)
     both, options = pd.concat([found, better]), StatisticsOptions(resamples=100)
     (row,) = claims(gather_plan(folders, "mine"), drawn, both, [], options, 0).to_dict("records")
@@ -124,7 +128,7 @@ def test_a_fold_without_its_leakage_table_is_told(folders):
 
 def test_without_folds_the_cure_is_told(folders):
     with pytest.raises(InputError, match=r"no folds to pool.*of the trial mine below.*splits\.fold=0"):
-        gather(folders, STUDIES, "mine")
+        gather(folders, STUDIES, NOW, "mine")
 
 
 def test_a_fold_that_is_being_run_is_not_pooled(folders):
@@ -134,9 +138,9 @@ def test_a_fold_that_is_being_run_is_not_pooled(folders):
     keep_locks()
     try:
         with pytest.raises(InputError, match="another run is at work in fold0"):
-            gather(folders, STUDIES, "mine")
+            gather(folders, STUDIES, NOW, "mine")
         runs.release()
-        gather(folders, STUDIES, "mine")
+        gather(folders, STUDIES, NOW, "mine")
     finally:
         release_locks()
 
@@ -145,7 +149,7 @@ def test_a_subject_tested_in_two_folds_is_a_leftover_of_another_split(folders):
     write_fold(folders.workspace, 0, "a", 0.2)
     write_fold(folders.workspace, 1, "a", 0.4)
     with pytest.raises(InputError, match="tested in two folds") as error:
-        gather(folders, STUDIES, "mine")
+        gather(folders, STUDIES, NOW, "mine")
     assert "fold0" in error.value.given and "fold1" in error.value.given and "'a'" in error.value.given
 
 
@@ -153,23 +157,47 @@ def test_folds_of_other_settings_are_not_pooled(folders):
     write_fold(folders.workspace, 0, "a", 0.2)
     write_fold(folders.workspace, 1, "b", 0.4, settings='{"parameters": "others"}')
     with pytest.raises(InputError, match="different parameters or code.*fold0 against fold1"):
-        gather(folders, STUDIES, "mine")
+        gather(folders, STUDIES, NOW, "mine")
+
+
+def test_folds_are_not_pooled_with_other_parameters_than_their_own(folders):
+    write_fold(folders.workspace, 0, "a", 0.2)
+    with pytest.raises(InputError, match=r"other parameters than they are to be pooled with.*fold0 against this run"):
+        gather(folders, STUDIES, NOW | {"parameters": "changed since"}, "mine")
+
+
+def test_folds_come_by_their_numbers(folders):
+    for fold, subject in [(10, "c"), (2, "b"), (0, "a")]:
+        write_fold(folders.workspace, fold, subject, 0.2)
+    (folders.workspace / "fold0").rename(folders.workspace / "fold0_of_old")
+    assert list(outputs_of(folders, "mine")) == ["fold2", "fold10"]
+
+
+def test_the_plan_is_that_of_a_fold_in_which_nobody_was_held_back(folders):
+    for fold, subject in enumerate("abc"):
+        write_fold(folders.workspace, fold, subject, 0.2)
+    path = folders.workspace / "fold0/05_model_input/mine/plan.json"
+    lacking = TrialPlan.model_validate_json(path.read_text(encoding="utf-8"))
+    (case,) = lacking.synthesizers
+    lacking = lacking.model_copy(update={"synthesizers": (case.model_copy(update={"subjects": ("b",)}),)})
+    path.write_text(lacking.model_dump_json(), encoding="utf-8")
+    assert gather_plan(folders, "mine").synthesizers[0].subjects == ("a", "c")  # fold 1 leaves out b
 
 
 def test_a_subject_that_left_the_cohort_is_told_and_one_not_tested_too(folders, caplog):
     write_fold(folders.workspace, 0, "a", 0.2)
-    gather(folders, STUDIES, "mine")
+    gather(folders, STUDIES, NOW, "mine")
     assert "2 of 3 subjects were tested in no fold: b, c" in caplog.text
     write_fold(folders.workspace, 3, "z", 0.2)
     with pytest.raises(InputError, match="not in the cohort.*'z'"):
-        gather(folders, STUDIES, "mine")
+        gather(folders, STUDIES, NOW, "mine")
 
 
 def test_another_trials_folds_are_no_folds_of_this_one(folders):
     write_fold(folders.workspace, 0, "a", 0.2)
     write_fold(folders.workspace, 0, "a", 0.9, trial="other")
     write_fold(folders.workspace, 1, "b", 0.9, settings='{"parameters": "others"}', trial="other")
-    drawn, found = gather(folders, STUDIES, "mine")
+    drawn, found = gather(folders, STUDIES, NOW, "mine")
     assert drawn["value"].tolist() == [0.2] and found["value"].tolist() == [0.1]
     with pytest.raises(InputError, match="no folds to pool"):
-        gather(folders, STUDIES, "third")
+        gather(folders, STUDIES, NOW, "third")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lesionlab.datasets import Folders
-from lesionlab.pipelines.pool_folds.folds import folds_of
+from lesionlab.pipelines.pool_folds.folds import Fold, largest
 from lesionlab.pipelines.pool_folds.page import mean_counts
+from lesionlab.pipelines.report.results import Results
 from lesionlab.reporting import formats
 
 
@@ -67,10 +67,18 @@ def test_its_pictures_show_those_who_were_left_out(page):
         assert any(text.startswith(title) for text in told), told
 
 
-def test_slices_are_counted_as_the_mean_of_the_folds(pooled):
-    made = folds_of(Folders(pooled[0].data, pooled[0].data / "fold0"), "cgsamr")
-    real = [len(fold.slices.select("train")) for fold in made]
-    counts = mean_counts(made, made[0].plan)
-    assert counts["real/none/3-subjects/seed-0"] == (round(sum(real) / 2), 0)
-    assert counts["real+50%/cgsamr/3-subjects/seed-0"][0] == round(sum(real) / 2)
-    assert counts["real+50%/cgsamr/3-subjects/seed-0"][1] > 0
+def test_slices_are_counted_as_the_mean_of_folds_of_which_one_lacks_a_subject(new_slices, new_plan):
+    def without_b(studies):
+        studies["b"].table["split"] = "validation"
+
+    # Two training subjects of 3 slices, and one of 4: 6 and 4 real slices, and for real+50% as many synthetic ones.
+    stores = new_slices("whole"), new_slices("lacking", without_b, planes=4)
+    folds = [Fold(f"fold{at}", None, new_plan(store)) for at, store in enumerate(stores)]
+    for fold, store in zip(folds, stores, strict=True):
+        fold.__dict__["slices"] = store
+    plan = largest(folds[::-1]).plan
+    counts = mean_counts(folds, plan)
+    assert counts["real/none/2-subjects/seed-0"] == (5, 0)
+    assert counts["real+50%/cgsamr/2-subjects/seed-0"] == (5, 5)
+    # The pooled tables call both folds' lines by the larger number of subjects.
+    assert {line.subjects for line in Results(plan, None, None, None).lines(counts)} == {2}

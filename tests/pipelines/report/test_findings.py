@@ -18,9 +18,11 @@ def run(tmp_path):
     """An MLflow run under way."""
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    with mlflow.start_run() as made:
-        yield made
-    mlflow.set_tracking_uri(before)
+    try:
+        with mlflow.start_run(experiment_id="0") as made:
+            yield made
+    finally:
+        mlflow.set_tracking_uri(before)
 
 
 def test_commit_and_durations_are_those_logged_while_the_run_is_under_way(run):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +18,7 @@ from lesionlab.errors import InputError
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.plan import TrialPlan
 
+_FOLD = re.compile(r"fold\d+")
 SEGMENTATION = "segmentation_scores.parquet"
 PLAN = "05_model_input/{trial}/plan.json"  # below a fold's folder
 
@@ -75,10 +78,15 @@ def folds_of(folders: Folders, trial: str) -> list[Fold]:
     return found
 
 
+def largest(folds: Sequence[Fold]) -> Fold:
+    """The first of the folds with most training subjects: one in which no study was held back."""
+    return max(folds, key=lambda fold: max(fold.plan.table()["subjects"]))
+
+
 def outputs_of(folders: Folders, trial: str) -> dict[str, Path]:
     """Fold to the folder of its scores, of the folds that have any; an error where none has."""
-    found = sorted(folders.workspace.glob(f"fold*/*/{trial}/{SEGMENTATION}"))
-    outputs = {path.parts[-4]: path.parent for path in found}
+    found = {path.parts[-4]: path.parent for path in folders.workspace.glob(f"fold*/*/{trial}/{SEGMENTATION}")}
+    outputs = {name: found[name] for name in sorted(filter(_FOLD.fullmatch, found), key=lambda name: int(name[4:]))}
     if not outputs:
         raise InputError(
             "there are no folds to pool",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from lesionlab.data.names import listed
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
 from lesionlab.pipelines.evaluation.nodes import claims, tabulate
-from lesionlab.pipelines.pool_folds.folds import PLAN, SEGMENTATION, files_of, outputs_of
+from lesionlab.pipelines.pool_folds.folds import SEGMENTATION, files_of, folds_of, largest, outputs_of
 from lesionlab.trials.plan import TrialPlan
 
 __all__ = ["claims", "gather", "gather_leakage", "gather_plan", "tabulate"]
@@ -25,17 +26,20 @@ _LEAKAGE = "08_reporting/{trial}/leakage.csv"  # below a fold's folder
 _log = logging.getLogger(__name__)
 
 
-def gather(folders: Folders, studies: pd.DataFrame, trial: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Synthesis and segmentation scores of all folds of a trial.
+def gather(
+    folders: Folders, studies: pd.DataFrame, settings: Mapping[str, str], trial: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Synthesis and segmentation scores of all folds of a trial; ``settings`` are those of the run that pools them.
 
     Raises:
-        InputError: no fold has scores, or one is being run; folds were run with different settings, or have another
-            number of training sets; a subject was tested in two folds, or is none of the cohort's any more.
+        InputError: no fold has scores, or one is being run; folds were run with different settings, or with other
+            parameters than this run's, or have another number of training sets; a subject was tested in two folds, or
+            is none of the cohort's any more.
     """
     outputs = outputs_of(folders, trial)
     for path in outputs.values():
         hold(path.parents[1])
-    _check_settings(outputs)
+    _check_settings(outputs, settings)
     tested = {fold: pd.read_parquet(path / SEGMENTATION)["subject"].unique() for fold, path in outputs.items()}
     _check_subjects(tested, set(studies["subject"]), folders.workspace)
     synthesis, segmentation = (
@@ -70,9 +74,11 @@ def _pooled(scores: Mapping[str, pd.DataFrame], common: Mapping[str, Mapping[int
 
 
 def gather_plan(folders: Folders, trial: str) -> TrialPlan:
-    """The first fold's plan: what the trial compares is the same in all of them, on whom it is trained is not."""
-    plan = next(iter(files_of(folders, trial, PLAN).values()))
-    return TrialPlan.model_validate_json(plan.read_text(encoding="utf-8"))
+    """The plan of the fold with most training subjects, whose numbers of them the pooled tables have.
+
+    What the trial compares is the same in all folds, on whom it is trained is not.
+    """
+    return largest(folds_of(folders, trial)).plan
 
 
 def gather_leakage(folders: Folders, trial: str) -> pd.DataFrame:
@@ -87,10 +93,10 @@ def gather_leakage(folders: Folders, trial: str) -> pd.DataFrame:
     return found[["fold", *(name for name in found if name != "fold")]]
 
 
-def _check_settings(outputs: Mapping[str, Path]) -> None:
-    """Refuse folds that were run with different parameters or code."""
+def _check_settings(outputs: Mapping[str, Path], now: Mapping[str, str]) -> None:
+    """Refuse folds that were run with different parameters or code, or with other parameters than are given now."""
     noted = {fold: path / _SETTINGS for fold, path in outputs.items()}
-    found = {fold: path.read_text(encoding="utf-8") if path.exists() else "unknown" for fold, path in noted.items()}
+    found = {fold: path.read_text(encoding="utf-8") if path.exists() else "{}" for fold, path in noted.items()}
     if len(set(found.values())) > 1:
         groups = {text: [fold for fold in found if found[fold] == text] for text in found.values()}
         raise InputError(
@@ -98,6 +104,13 @@ def _check_settings(outputs: Mapping[str, Path]) -> None:
             given=" against ".join(", ".join(folds) for folds in groups.values()),
             allowed="folds of one experiment, unchanged",
             cure="run the older folds again (make folds does all of them)",
+        )
+    if json.loads(next(iter(found.values()))).get("parameters") != now["parameters"]:
+        raise InputError(
+            "the folds were run with other parameters than they are to be pooled with",
+            given=f"{listed(found)} against this run",
+            allowed="the same; only run, workspace, published, splits.fold and cohort.root may differ",
+            cure="pool them with the --env and --params that they were run with, or run them again",
         )
 
 

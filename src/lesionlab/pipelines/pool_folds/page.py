@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from lesionlab.datasets.folders import Folders
 from lesionlab.parameters import Parameters
-from lesionlab.pipelines.pool_folds.folds import Fold, folds_of
+from lesionlab.pipelines.pool_folds.folds import Fold, folds_of, largest
 from lesionlab.pipelines.report import pictures, words
 from lesionlab.pipelines.report.findings import findings
 from lesionlab.pipelines.report.results import Results
@@ -18,8 +19,6 @@ from lesionlab.reporting import panels
 from lesionlab.reporting.content import Picture, Step
 from lesionlab.reporting.report import render_report
 from lesionlab.trials.plan import TrialPlan
-
-_SHOWN = 6  # folds in pictures
 
 
 def make_page(
@@ -34,19 +33,20 @@ def make_page(
     parameters: dict[str, Any],
     trial: str,
 ) -> str:
-    """The page as HTML: figures over the test subjects of all folds, what was done as it was done in the first one."""
+    """The page as HTML: figures over the test subjects of all folds, what was done as it was done in one of them."""
     options = Parameters.model_validate(parameters)
     folds = folds_of(folders, trial)
-    facts = _facts(folds, plan, options)
     results = Results(plan, segmentation_scores, augmentation_table, segmentation_table)
-    told = findings(facts, results, mean_counts(folds, plan), synthesis_table, claims, leakage)
+    told = findings(_facts(folds, plan, options), results, mean_counts(folds, plan), synthesis_table, claims, leakage)
     content = replace(
         told,
         facts=_figures(folds, segmentation_scores, options),
         steps=[_folds_step(folds), *told.steps],
-        folds={fold.name: f"../../{fold.name}/08_reporting/{trial}/report.html" for fold in folds},
+        folds=_pages(folds, trial),
         result_pictures=[*told.result_pictures, *_segmentations(folds)],
         synthesis_pictures=_synthesis(folds, synthesis_table),
+        provenance=_of_this_page(told.provenance),
+        durations={},  # those of the trainings stand in the folds' own pages
     )
     return render_report(content)
 
@@ -62,8 +62,8 @@ def mean_counts(folds: list[Fold], plan: TrialPlan) -> dict[str, tuple[int, int]
 
 
 def _facts(folds: list[Fold], plan: TrialPlan, options: Parameters) -> words.Facts:
-    first = folds[0]
-    return words.Facts(options, plan, first.cohort(), first.split(), first.slices, first.synthetic(), folds=len(folds))
+    one = largest(folds)
+    return words.Facts(options, plan, one.cohort(), one.split(), one.slices, one.synthetic(), folds=len(folds))
 
 
 def _figures(folds: list[Fold], scores: pd.DataFrame, options: Parameters) -> dict[str, str]:
@@ -76,16 +76,27 @@ def _figures(folds: list[Fold], scores: pd.DataFrame, options: Parameters) -> di
 
 def _folds_step(folds: list[Fold]) -> Step:
     told = (
-        "Each fold leaves out other subjects to be tested on, and learns everything that learns (intensity scale, "
-        "atlas, networks) anew from its own training subjects. The numbers below are the first fold's."
+        f"Each fold was a run of its own, that learnt everything anew. The numbers below are {largest(folds).name}'s."
     )
     return Step("Folds", told, f"{len(folds)} folds")
+
+
+def _pages(folds: list[Fold], trial: str) -> dict[str, str]:
+    """Each fold's own page, as seen from this one; without those that are not there."""
+    places = {fold.name: f"08_reporting/{trial}/report.html" for fold in folds}
+    there = {fold.name for fold in folds if (fold.folders.results / places[fold.name]).is_file()}
+    return {name: f"../../{name}/{place}" for name, place in places.items() if name in there}
+
+
+def _of_this_page(provenance: Mapping[str, str]) -> dict[str, str]:
+    """The pooling's own provenance by name: the folds may be of another commit, which their pages tell."""
+    return {f"{name}, of this page" if name == "commit" else name: text for name, text in provenance.items()}
 
 
 def _segmentations(folds: list[Fold]) -> list[Picture]:
     """What each segmenter found in the first subject that each fold left out, in as many folds as there is room for."""
     rows = []
-    for fold in folds[: pictures.at_a_time(folds[0].plan.shown())]:
+    for fold in folds[: pictures.at_a_time(len(folds[0].plan.shown().segmenters))]:
         places = pictures.shown_test_slices(fold.slices)[:1]
         rows += pictures.segmented(fold.plan.shown(), fold.slices, places, fold.segmenters())
     data = panels.labelled_montage(rows, folds[0].slices.sequences, folds[0].slices.classes)
@@ -96,7 +107,7 @@ def _synthesis(folds: list[Fold], table: pd.DataFrame) -> list[Picture]:
     if table.empty:
         return []
     rows = []
-    for fold in folds[:_SHOWN]:
+    for fold in folds[: pictures.at_a_time(len(folds[0].plan.shown().synthesizers))]:
         places = pictures.shown_test_slices(fold.slices)[:1]
         rows += pictures.drawn(fold.plan.shown(), fold.slices, places, fold.synthesizers())
     data = panels.labelled_montage(rows, folds[0].slices.sequences, folds[0].slices.classes)

@@ -4,6 +4,7 @@ from functools import partial, update_wrapper
 
 from kedro.pipeline import Pipeline, node, pipeline
 
+from lesionlab.pipelines.evaluation import settings
 from lesionlab.pipelines.pool_folds import nodes, page
 
 
@@ -19,7 +20,8 @@ def create_pipeline(trial: str, **_: object) -> Pipeline:
     told = ["pooled_plan", "pooled_claims", "pooled_leakage", "pooled_segmentation_scores", *tables, "parameters"]
     return pipeline(
         [
-            node(gather, ["folders", "studies"], scores, name="gather"),
+            node(settings.of_run, "parameters", "settings_now", name="note_settings_now"),
+            node(gather, ["folders", "studies", "settings_now"], scores, name="gather"),
             node(gather_plan, "folders", "pooled_plan", name="gather_plan"),
             node(gather_leakage, "folders", "pooled_leakage", name="gather_leakage"),
             node(nodes.claims, ["pooled_plan", *scores, *about], "pooled_claims", name="hold_folds_against_claims"),

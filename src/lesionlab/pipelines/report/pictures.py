@@ -22,7 +22,7 @@ from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 
 _SUBJECTS, _SLICES, _MADE = 6, 4, 6  # rows shown of the cohort, of test slices, of synthetic slices
-_ROWS = 20  # of slices with what each segmenter found
+_ROWS = 20  # of slices with what became of each
 FOUND = "What the segmenters found"
 _PAIRS = 4  # of synthetic and training slices that lie near to each other
 
@@ -64,14 +64,14 @@ def of_results(
 
 def of_segmentations(plan: TrialPlan, slices: SliceStore, segmenters: Mapping[str, TrainingRun]) -> list[Picture]:
     """Test slices with the true label map and what each segmenter found, outlined."""
-    rows = segmented(plan, slices, shown_test_slices(slices)[: at_a_time(plan)], segmenters)
+    rows = segmented(plan, slices, shown_test_slices(slices)[: at_a_time(len(plan.segmenters))], segmenters)
     data = panels.labelled_montage(rows, slices.sequences, slices.classes)
     return [Picture(data, FOUND, "Test slices: the true lesion, then each segmenter's.")]
 
 
-def at_a_time(plan: TrialPlan) -> int:
-    """Of how many slices there is room for what every segmenter found."""
-    return max(1, _ROWS // (len(plan.segmenters) + 1))
+def at_a_time(others: int) -> int:
+    """How many slices there is room for in a picture that shows each with this many others below it."""
+    return max(1, _ROWS // (others + 1))
 
 
 def segmented(
