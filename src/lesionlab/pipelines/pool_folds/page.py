@@ -104,8 +104,6 @@ def _segmentations(folds: list[Fold]) -> list[Picture]:
 
 
 def _synthesis(folds: list[Fold], table: pd.DataFrame) -> list[Picture]:
-    if table.empty:
-        return []
     rows = []
     for fold in folds[: pictures.at_a_time(len(folds[0].plan.shown().synthesizers))]:
         places = pictures.shown_test_slices(fold.slices)[:1]

@@ -82,7 +82,7 @@ def _of_synthesis(
     synthetic: Mapping[str, SliceStore],
     table: pd.DataFrame,
 ) -> list[Picture]:
-    found = pictures.of_accuracy(slices, table) if len(table) else []
+    found = pictures.of_accuracy(slices, table)
     for case in shown.synthesizers:
         found += pictures.of_synthesis(case, slices, synthetic[case.key], synthesizers[case.key])
     for case in shown.synthesizers[:1]:  # all draw the same label maps
