@@ -116,21 +116,26 @@ def of_accuracy(slices: SliceStore, table: pd.DataFrame) -> list[Picture]:
 
 def of_synthesis(case: SynthesizerCase, slices: SliceStore, synthetic: SliceStore, run: TrainingRun) -> list[Picture]:
     """Test slices real, synthetic and with their confidence; new slices for manipulated lesions."""
-    panel = panels.synthesis_panel(_panel_rows(slices, run), slices.sequences, slices.classes)
     places = np.linspace(0, len(synthetic) - 1, min(_MADE, len(synthetic))).astype(int)
     made = synthetic.batch(places)
     kinds = [f"{row.manipulation}, {row.subject}" for row in synthetic.table.iloc[places].itertuples()]
     rows = map(LabelledSlice, kinds, made.labels, made.images)
     new = panels.labelled_montage(rows, synthetic.sequences, synthetic.classes)
-    title = case.recipe.title
+    told = "What segmenters were given beside real slices."
     return [
-        Picture(
-            panel,
-            f"{title}, test slices: label map, real, synthetic, doubt",
-            "Doubt is 1 − confidence, bright where unsure, of a method that knows it.",
-        ),
-        Picture(new, f"{title}, new slices for manipulated lesions", "What segmenters were given beside real slices."),
+        _of_test_slices(case.recipe.title, slices, run),
+        Picture(new, f"{case.recipe.title}, new slices for manipulated lesions", told),
     ]
+
+
+def _of_test_slices(title: str, slices: SliceStore, run: TrainingRun) -> Picture:
+    rows = _panel_rows(slices, run)
+    doubts = any(row.confidence is not None for row in rows)
+    return Picture(
+        panels.synthesis_panel(rows, slices.sequences, slices.classes),
+        f"{title}, test slices: label map, real, synthetic{', doubt' if doubts else ''}",
+        "Doubt is 1 − confidence, bright where unsure." if doubts else "",
+    )
 
 
 def of_manipulations(slices: SliceStore, synthetic: SliceStore) -> list[Picture]:
