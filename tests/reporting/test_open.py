@@ -16,3 +16,8 @@ def test_the_page_is_opened_and_its_address_printed(tmp_path, monkeypatch, capsy
     # A space is %20 in an address.
     assert opened.read_text().endswith("/a%20page.html")
     assert "a%20page.html" in capsys.readouterr().out
+
+
+def test_a_page_that_is_not_there_is_told_of(tmp_path, capsys):
+    assert not show(tmp_path / "none.html")
+    assert f"There is no page {tmp_path}/none.html" in capsys.readouterr().out

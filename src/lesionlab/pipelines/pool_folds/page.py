@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from lesionlab.pipelines.report.findings import findings
 from lesionlab.pipelines.report.results import Results
 from lesionlab.reporting import panels
 from lesionlab.reporting.content import Picture, Step
+from lesionlab.reporting.panels import LabelledSlice
 from lesionlab.reporting.report import render_report
 from lesionlab.trials.plan import TrialPlan
 
@@ -94,20 +95,26 @@ def _of_this_page(provenance: Mapping[str, str]) -> dict[str, str]:
 
 
 def _segmentations(folds: list[Fold]) -> list[Picture]:
-    """What each segmenter found in the first subject that each fold left out, in as many folds as there is room for."""
-    rows = []
-    for fold in folds[: pictures.at_a_time(len(folds[0].plan.shown().segmenters))]:
-        places = pictures.shown_test_slices(fold.slices)[:1]
-        rows += pictures.segmented(fold.plan.shown(), fold.slices, places, fold.segmenters())
-    data = panels.labelled_montage(rows, folds[0].slices.sequences, folds[0].slices.classes)
+    """What each segmenter found in the first subject that each fold left out."""
+
+    def rows(fold: Fold, places: list[int]) -> list[LabelledSlice]:
+        return pictures.segmented(fold.plan.shown(), fold.slices, places, fold.segmenters())
+
+    data = _left_out(folds, len(folds[0].plan.shown().segmenters), rows)
     return [Picture(data, pictures.FOUND, "Left-out subjects: the true lesion, then each segmenter's.")]
 
 
 def _synthesis(folds: list[Fold], table: pd.DataFrame) -> list[Picture]:
-    rows = []
-    for fold in folds[: pictures.at_a_time(len(folds[0].plan.shown().synthesizers))]:
-        places = pictures.shown_test_slices(fold.slices)[:1]
-        rows += pictures.drawn(fold.plan.shown(), fold.slices, places, fold.synthesizers())
-    data = panels.labelled_montage(rows, folds[0].slices.sequences, folds[0].slices.classes)
+    def rows(fold: Fold, places: list[int]) -> list[LabelledSlice]:
+        return pictures.drawn(fold.plan.shown(), fold.slices, places, fold.synthesizers())
+
+    data = _left_out(folds, len(folds[0].plan.shown().synthesizers), rows)
     told = "Left-out subjects, where their lesion is largest: real, then as each synthesizer draws their label map."
     return [Picture(data, "Left out and drawn", told), *pictures.of_accuracy(folds[0].slices, table)]
+
+
+def _left_out(folds: list[Fold], others: int, rows: Callable[[Fold, list[int]], list[LabelledSlice]]) -> bytes:
+    """A slice of the first subject left out, with so many others below it, of as many folds as there is room for."""
+    shown = folds[: pictures.at_a_time(others)]
+    every = [row for fold in shown for row in rows(fold, pictures.shown_test_slices(fold.slices)[:1])]
+    return panels.labelled_montage(every, folds[0].slices.sequences, folds[0].slices.classes)

@@ -79,14 +79,11 @@ def segmented(
 ) -> list[LabelledSlice]:
     """Each slice with its true label map, then with what each segmenter of the plan found."""
     real = slices.batch(places)
-    found = {"truth": real.labels}
+    found = {"truth": (real.labels, real.images)}
     for case in plan.segmenters:
-        found[plan.label(case)] = segment(segmenters[case.key].method(), real.images).numpy()
-    return [
-        LabelledSlice(f"{_title(slices, place)}\n{name}", labels[at], real.images[at])
-        for at, place in enumerate(places)
-        for name, labels in found.items()
-    ]
+        labels = segment(segmenters[case.key].method(), real.images).numpy()
+        found[plan.label(case)] = labels, real.images
+    return _below_each(slices, places, found)
 
 
 def drawn(
@@ -94,14 +91,21 @@ def drawn(
 ) -> list[LabelledSlice]:
     """Each slice as it is, then as each synthesizer of the plan draws its label map."""
     real = slices.batch(places)
-    images = {"real": real.images}
+    shown = {"real": (real.labels, real.images)}
     for case in plan.synthesizers:
         made = draw(synthesizers[case.key].method(), real.labels, real.atlas)
-        images[case.recipe.title] = made.images.numpy()
+        shown[case.recipe.title] = real.labels, made.images.numpy()
+    return _below_each(slices, places, shown)
+
+
+def _below_each(
+    slices: SliceStore, places: Sequence[int], shown: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> list[LabelledSlice]:
+    """Slice by slice, every label map and image that there is of it, by name."""
     return [
-        LabelledSlice(f"{_title(slices, place)}\n{name}", real.labels[at], made[at])
+        LabelledSlice(f"{_title(slices, place)}\n{name}", labels[at], images[at])
         for at, place in enumerate(places)
-        for name, made in images.items()
+        for name, (labels, images) in shown.items()
     ]
 
 

@@ -65,7 +65,7 @@ def slice_counts(plan: TrialPlan, slices: SliceStore) -> dict[str, tuple[int, in
 
 
 class Facts(NamedTuple):
-    """What the sentences are made of; of several folds the first one's."""
+    """What the sentences are made of; of several folds those of one."""
 
     options: Parameters
     plan: TrialPlan
