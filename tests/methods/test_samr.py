@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lesionlab.errors import InputError
 from lesionlab.methods.base import Segmenter, Synthesizer
 from lesionlab.methods.label_maps import REGIONS
 from lesionlab.methods.registry import make_method
@@ -76,6 +77,14 @@ def test_synthesis_and_pictures(options, task, batch):
     assert images.shape == batch.images.shape
     assert (images[(batch.labels == 0).unsqueeze(1).expand_as(images)] == -1).all()
     assert set(method.validation_images(batch)) == {"real", "synthetic"}
+
+
+def test_a_label_that_the_task_has_not_is_not_drawn(options, task, batch):
+    method = make_method("samr", options, task)
+    unknown = batch.labels.clone()
+    unknown[0, 0, 0] = task.classes
+    with pytest.raises(InputError, match="no class has"):
+        method.synthesize(unknown, batch.atlas)
 
 
 ABLATIONS = {

@@ -41,11 +41,31 @@ def test_bootstrap_is_seeded():
     assert bootstrap_ci(sample, 1, resamples=50) != bootstrap_ci(sample, 2, resamples=50)
 
 
+def test_bootstrap_draws_trainings_as_well_as_subjects():
+    # Subjects do not differ, the three trainings do: of 27 draws of three 1 gives -1, 3 give -2/3, .. 1 gives 1. The
+    # bounds of 95 % lie at -1 and 1, each of probability 1/27 > 0.025.
+    values = np.tile([-1.0, 0.0, 1.0], (5, 1))
+    assert bootstrap_ci(values, seed=0) == pytest.approx((-1, 1))
+    # Trainings do not differ: the interval is that of the subjects.
+    sample = np.random.default_rng(0).normal(size=12)
+    assert bootstrap_ci(np.tile(sample[:, None], (1, 3)), seed=2) == pytest.approx(bootstrap_ci(sample, seed=2))
+    assert bootstrap_ci(sample[:, None], seed=2) == bootstrap_ci(sample, seed=2)
+
+
+def test_the_bootstrap_of_subjects_and_trainings_has_the_variance_of_theory():
+    # A table a_i + b_j: the resampled mean has the variance of mean(a) and of mean(b) drawn with replacement, summed.
+    rng = np.random.default_rng(3)
+    subjects, trainings = rng.normal(size=40), rng.normal(scale=0.3, size=8)
+    low, high = bootstrap_ci(subjects[:, None] + trainings, seed=1, resamples=20000)
+    spread = np.sqrt(subjects.var() / 40 + trainings.var() / 8)
+    assert (high - low) / (2 * 1.96) == pytest.approx(spread, rel=0.03)
+
+
 def test_differences_are_free_of_rounding_errors():
     # 0.3 - 0.1 and 0.7 - 0.5 are one difference, though not in floating point.
     found = paired_differences(np.array([0.3, 0.7]), np.array([0.1, 0.5]))
     assert found[0] == found[1] == 0.2
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(ValueError, match="one shape"):
         paired_differences(np.ones(3), np.ones(2))
 
 

@@ -145,6 +145,38 @@ def test_more_seeds_are_no_more_subjects():
         assert often[column].tolist() == pytest.approx(once[column].tolist(), nan_ok=True)
 
 
+def test_a_gain_of_one_training_alone_is_no_clear_gain():
+    # Every subject gains on average, so that the test over subjects is sure; but all of it is one training's luck.
+    people = [f"p{i}" for i in range(20)]
+    parts = []
+    for seed, gain in ((0, 0.3), (1, -0.01), (2, -0.01)):
+        real = {name: 0.5 + 0.001 * i for i, name in enumerate(people)}
+        parts += [scores("real", real, seed=seed)]
+        parts += [scores("+", {name: value + gain for name, value in real.items()}, seed=seed)]
+    row = differences(pd.concat(parts), {"protocol": "real"}).iloc[0]
+    assert row["difference"] == pytest.approx(0.28 / 3)
+    assert row["p_value"] == pytest.approx(2 / 2**20)
+    assert (row["seed_low"], row["seed_high"]) == pytest.approx((-0.01, 0.3))
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((-0.01, 0.3))  # 1/27 of the draws, 8/27 of the others'
+
+
+def test_differences_are_of_trainings_with_the_same_seed():
+    real = [scores("real", REAL, seed=0), scores("real", MORE, seed=1)]
+    more = [scores("+", MORE, seed=0)]
+    row = differences(pd.concat([*real, *more]), {"protocol": "real"}).iloc[0]
+    assert row["difference"] == pytest.approx(0.2)  # of seed 0: 0.1, 0.2, 0.3
+    # Without a seed in common, the means over each one's seeds.
+    row = differences(pd.concat([*real, scores("+", MORE, seed=7)]), {"protocol": "real"}).iloc[0]
+    assert row["difference"] == pytest.approx(0.1)
+
+
+def test_a_subject_that_lacks_a_seed_counts_with_the_others():
+    real = pd.concat([scores("real", {"a": 0.1, "b": 0.1}, seed=seed) for seed in (0, 1)])
+    more = pd.concat([scores("+", {"a": 0.2, "b": 0.5}, seed=0), scores("+", {"a": 0.4}, seed=1)])
+    row = differences(pd.concat([real, more]), {"protocol": "real"}).iloc[0]
+    assert (row["difference"], row["n"]) == (pytest.approx(0.3), 2)  # a: mean of 0.1 and 0.3, b: 0.4
+
+
 def test_differences_to_the_baseline_by_hand():
     found = differences(
         pd.concat(

@@ -192,7 +192,7 @@ def test_the_room_that_is_asked_for_is_what_a_training_takes(tmp_path, slices, o
     fit(method, slices, options, tmp_path)
     last, weights = ((tmp_path / name).stat().st_size for name in ("last.pt", "method.pt"))
     # Files hold a few names and numbers beside the tensors.
-    assert wanted == pytest.approx(2 * last + (weights if best else 0), rel=0.05)
+    assert wanted == pytest.approx(2 * (last + (weights if best else 0)), rel=0.05)
 
 
 def test_other_errors_of_writing_stay_what_they_are(tmp_path):

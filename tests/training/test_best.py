@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from lesionlab.errors import InputError
 from lesionlab.training.best import Best, BestRule
-from lesionlab.training.checkpoint import load, load_method
+from lesionlab.training.checkpoint import load, load_method, settle_best
 from lesionlab.training.loop import fit
 from lesionlab.training.options import TrainingOptions
 
@@ -82,6 +82,46 @@ def test_the_last_is_kept_by_default_and_the_best_beside_it(tmp_path, slices, fr
     assert equal(load_method(tmp_path / "method.pt").state_dict(), scores.weights[6])
     assert equal(trained.state_dict(), scores.weights[6])
     assert load(tmp_path / "best.pt")["best"] == {"measure": "validation/score", "value": 5.0, "step": 2}
+
+
+class Killed(BaseException):
+    """As a kill: nothing is written any more."""
+
+
+@pytest.mark.parametrize("trained", ["best", "last"])
+def test_a_best_that_no_checkpoint_tells_of_does_not_outlive_a_kill(tmp_path, slices, fresh, options, trained):
+    """Killed at step 4, after its new best and before a checkpoint; gone on with, step 4 is less good than step 2."""
+
+    class KilledAtFour(Scores):
+        def __call__(self, method, step):
+            found = super().__call__(method, step)
+            if step == 5:
+                raise Killed
+            return found
+
+    wanted = chosen(options, trained=trained, checkpoint_every=3)
+    first = KilledAtFour(1, 5, 2, 9)
+    with pytest.raises(Killed):
+        fit(fresh(), slices, wanted, tmp_path, validate=first)
+    assert load(tmp_path / "best.pt")["best"]["step"] == 2 and load(tmp_path / "last.pt")["training"]["step"] == 3
+    again = fresh()
+    fit(again, slices, wanted, tmp_path, validate=Scores(0, 0, 0, 4, 3, 2))  # as a device that does not repeat itself
+    assert not (tmp_path / "best.next.pt").exists()
+    kept = load_method(tmp_path / ("method.pt" if trained == "best" else "best.pt"))
+    assert equal(kept.state_dict(), first.weights[2])
+
+
+def test_a_new_best_waits_for_a_checkpoint_that_tells_of_it(tmp_path, slices, fresh, options):
+    fit(fresh(), slices, chosen(options), tmp_path, validate=Scores(1, 5, 2, 3, 4, 0))
+    kept, coming = tmp_path / "best.pt", tmp_path / "best.next.pt"
+    content = kept.read_bytes()
+    kept.rename(coming)  # as killed between the checkpoint and the best
+    settle_best(coming, kept, step=2)
+    assert kept.read_bytes() == content and not coming.exists()
+    coming.write_bytes(content)
+    kept.write_bytes(b"older")
+    settle_best(coming, kept, step=1)
+    assert kept.read_bytes() == b"older" and not coming.exists()
 
 
 def test_the_rule_changes_nothing_of_the_training(tmp_path, slices, fresh, options):

@@ -49,6 +49,12 @@ def test_validation_is_the_dice_of_the_validation_subjects(store):
     assert validate(Segmenter(), 7) == pytest.approx(expected)
 
 
+def test_no_checkpoint_is_chosen_by_a_class_that_validation_has_not(store):
+    validate = validation_dice(store.root, store.select(split="train").tolist(), store.classes)
+    # The training slice has no edema: finding none would be worth as much as a perfect tumor.
+    assert validate(Segmenter(), 7) == pytest.approx({"validation/dice_tumor": 8 / 104, "validation/dice": 8 / 104})
+
+
 class Synthesizer(torch.nn.Module):
     """Paints brain as it is, edema 20 grey levels too bright, tumor 10."""
 

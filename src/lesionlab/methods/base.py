@@ -111,14 +111,18 @@ class Method(nn.Module, ABC):
     def check(self, batch: Batch) -> None:
         """Raise ``InputError`` where a batch does not fit the networks, before any time is spent."""
         expect("images", "channels", batch.images.shape[1], self.task.channels)
-        if int(batch.labels.max()) >= self.task.classes:
+        self.check_labels(batch.labels)
+
+    def check_labels(self, labels: Tensor) -> None:
+        """Raise ``InputError`` where label maps ``(N, H, W)`` hold a label that no class has, or do not fit in size."""
+        if int(labels.max()) >= self.task.classes:
             raise InputError(
                 "a label map holds a label that no class has",
-                given=f"label {int(batch.labels.max())}",
+                given=f"label {int(labels.max())}",
                 allowed=", ".join(f"{code} {name}" for code, name in enumerate(self.task.class_names)),
                 cure="list every lesion class in lesion_classes, or cut the slices anew",
             )
-        self.check_size(batch.labels)
+        self.check_size(labels)
 
     def check_size(self, labels: Tensor) -> None:
         """Raise ``InputError`` where slices ``(N, H, W)`` have sides that the networks cannot halve."""

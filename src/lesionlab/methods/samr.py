@@ -241,12 +241,15 @@ class SAMR(Method):
         return sum_over([weights[name] * loss for name, loss in losses.items() if weights.get(name)])
 
     def synthesize(self, labels: Tensor, prior: Tensor) -> Tensor:
-        """Label maps ``(N, H, W)`` int64 and atlas ``(N, 3C, H, W)`` -> images ``(N, C, H, W)`` in [-1, 1]."""
+        """Label maps ``(N, H, W)`` int64 and atlas ``(N, 3C, H, W)`` -> images ``(N, C, H, W)`` in [-1, 1].
+
+        Raises ``InputError`` for a label that the task has not, and for sides that the networks cannot halve.
+        """
         return self.synthesize_with_confidence(labels, prior).images
 
     def synthesize_with_confidence(self, labels: Tensor, prior: Tensor) -> Synthesis:
         """As :meth:`synthesize`, with the coarse images and confidence maps ``(N, C, h, w)`` where there are any."""
-        self.check_size(labels)
+        self.check_labels(labels)
         with at_rest(self):
             made = self.G(one_hot(labels, self.task.classes), prior)
         if self.options.mask_background:

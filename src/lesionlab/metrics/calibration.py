@@ -148,7 +148,7 @@ def reliability(
         subjects: of each slice, ``(N,)``: pixels and slices of one person are not independent, so the interval
             resamples people.
         sequences: names of the channels.
-        weight: lambda_cm of Eq. 1, see :func:`expected_confidence`.
+        weight: lambda_cm of Eq. 1, see :func:`expected_confidence`; NaN where nothing was learnt by it.
         mask: ``(N, h, w)`` bool, which pixels count; default: all.
         bins: equal parts of the confidence's range 0 to 1.
         seed: of the bootstrap.

@@ -1,6 +1,6 @@
 """What a sample of subjects tells: bootstrap intervals, the paired Wilcoxon test, effect sizes, Holm's correction.
 
-Every array holds one value per subject. Seeds of one subject are averaged before they come here.
+Every array holds one value per subject, seeds of one subject averaged; for an interval it may hold one per seed too.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ DECIMALS = 12  # differences are rounded to so many, so that rounding errors do 
 def bootstrap_ci(
     values: np.ndarray, seed: int, level: float = LEVEL, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean; subjects are resampled with replacement.
+    """Percentile bootstrap interval of the mean; subjects are resampled with replacement, and so are trainings.
 
-    Given paired differences, one per subject, it is the interval of the mean difference.
+    Subjects and trainings are crossed, and drawn independently of each other (Owen 2007, the pigeonhole bootstrap): the
+    interval tells of other subjects and of other trainings, where there are several. Of few trainings it tells too
+    little: three resampled vary by 2/3 of what three new ones would. Given paired differences it is the interval of the
+    mean difference.
 
     Args:
-        values: one value per subject, ``(n,)``.
+        values: one value per subject, ``(n,)``, or per subject and training, ``(n, k)``.
         seed: of the resampling.
         level: coverage, for example 0.95.
         resamples: number of resamples.
@@ -30,24 +33,27 @@ def bootstrap_ci(
     Returns:
         Lower and upper bound; NaN for fewer than two subjects, which tell nothing about the spread.
     """
-    values = np.asarray(values, np.float64)
+    values = np.asarray(values, np.float64).reshape(len(values), -1)
     if len(values) < 2:
         return float("nan"), float("nan")
-    draws = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    rng = np.random.default_rng(seed)
+    of_trainings = values[rng.integers(len(values), size=(resamples, len(values)))].mean(axis=1)
+    trainings = rng.integers(values.shape[1], size=of_trainings.shape)
+    means = np.take_along_axis(of_trainings, trainings, axis=1).mean(axis=1)
     tail = 100 * (1 - level) / 2
-    low, high = np.percentile(values[draws].mean(axis=1), [tail, 100 - tail])
+    low, high = np.percentile(means, [tail, 100 - tail])
     return float(low), float(high)
 
 
 def paired_differences(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """``one - other`` of the same subjects in the same order, ``(n,)`` float64, rounded to 12 decimals.
+    """``one - other`` of the same subjects in the same order, ``(n,)`` or ``(n, k)`` float64, rounded to 12 decimals.
 
     Raises:
-        ValueError: the lengths differ.
+        ValueError: the shapes differ.
     """
     one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
-    if one.shape != other.shape or one.ndim != 1:
-        raise ValueError(f"paired values must have one length, got {one.shape} and {other.shape}")
+    if one.shape != other.shape:
+        raise ValueError(f"paired values must have one shape, got {one.shape} and {other.shape}")
     return np.round(one - other, DECIMALS)
 
 

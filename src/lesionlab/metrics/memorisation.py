@@ -77,7 +77,8 @@ def compare_nearest(synthetic: pd.DataFrame, reference: pd.DataFrame, percentile
 
     Args:
         synthetic: what :func:`nearest` gave for synthetic slices.
-        reference: what it gave for real slices; only their nearest slices of other subjects count.
+        reference: what it gave for real slices, with as many subjects to be near to as synthetic ones have; only their
+            nearest slices of other subjects count.
         percentile: of the reference's distances; what is nearer counts as suspiciously near.
 
     Returns:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lesionlab.metrics.inference import (
+    DECIMALS,
     RESAMPLES,
     bootstrap_ci,
     cohens_dz,
@@ -29,7 +30,8 @@ SCORE_COLUMNS = [*CELL, "subject", "value", "seed"]
 _SUMMARY = ["mean", "std", "median", "ci_low", "ci_high", "n", "seed", "seed_std", "published"]
 TABLE_COLUMNS = [*CELL, *_SUMMARY, "p_value", "rank_biserial"]
 _CHANGE = ["difference", "ci_low", "ci_high", "p_raw", "p_value", "rank_biserial", "cohens_dz", "n"]
-DIFFERENCE_COLUMNS = [*CELL, "reference", *_CHANGE]
+_BY_SEED = ["seed_low", "seed_high"]
+DIFFERENCE_COLUMNS = [*CELL, "reference", *_CHANGE, *_BY_SEED]
 
 Line = tuple[Any, ...]  # the values of CELL
 
@@ -44,8 +46,9 @@ def summarise(
 ) -> pd.DataFrame:
     """One table line per method, cohort, protocol, sequence, class and metric.
 
-    Subjects are the unit: several seeds of one subject are averaged first. What chance does to a training stands
-    apart, in `seed_std`, so that neither more seeds nor more slices pass for more subjects.
+    Subjects are the unit: several seeds of one subject are averaged first, so that neither more seeds nor more slices
+    pass for more subjects. What chance does to a training is in the interval, which draws trainings anew as well as
+    subjects, and apart in `seed_std`; tests know nothing of it.
 
     Args:
         scores: long form, columns `SCORE_COLUMNS`, one row per subject (and seed).
@@ -72,8 +75,8 @@ def summarise(
     references = _references(lines, reference or {})
     rows = []
     for line, values in lines.items():
-        change = _change(values, lines[references[line]]) if line in references else np.empty(0)
-        rows.append({**_summary(line, values, seed, resamples), **_test(change)})
+        change = _change(values, lines[references[line]]) if line in references else np.empty((0, 1))
+        rows.append({**_summary(line, values, seed, resamples), **_test(_over_seeds(change))})
     table = corrected(pd.DataFrame(rows))
     table = table.merge(_seeds(scores), on=CELL, how="left", validate="1:1")
     return _with_published(table, published)[TABLE_COLUMNS]
@@ -85,7 +88,7 @@ def differences(
     """How far each line lies from its reference line, over the subjects that both have.
 
     Args:
-        scores: long form, columns `SCORE_COLUMNS`; several seeds of one subject are averaged first.
+        scores: long form, columns `SCORE_COLUMNS`.
         reference: what a line is compared with, as in `summarise`.
         seed: of the bootstrap.
         resamples: of the bootstrap.
@@ -93,10 +96,11 @@ def differences(
     Returns:
         Columns `DIFFERENCE_COLUMNS`, one row per line that has a reference line and a subject in common with it.
         `reference`: method, protocol and synthesizer of that line. `difference`: mean over subjects, positive where
-        the line lies above, which is worse for distances; `ci_low`, `ci_high`: its bootstrap interval. `p_raw`:
-        Wilcoxon's test,
-        `p_value`: Holm-corrected as in `summarise`. Effect sizes: `rank_biserial` (of ranks, in [-1, 1]) and
-        `cohens_dz` (of values, in standard deviations of the difference).
+        the line lies above, which is worse for distances, of trainings with the same seed where there are any;
+        `ci_low`, `ci_high`: its bootstrap interval, over subjects and trainings. `p_raw`: Wilcoxon's test over
+        subjects, given these trainings, `p_value`: Holm-corrected as in `summarise`. Effect sizes: `rank_biserial` (of
+        ranks, in [-1, 1]) and `cohens_dz` (of values, in standard deviations of the difference). `seed_low`,
+        `seed_high`: the least and the greatest mean difference of one seed.
 
     Raises:
         ValueError: as for `summarise`.
@@ -108,31 +112,35 @@ def differences(
         if not len(change):
             continue
         low, high = bootstrap_ci(change, seed, resamples=resamples)
+        of_subjects, of_seeds = _over_seeds(change), change.mean(axis=0)
         named = dict(zip(CELL, other, strict=True))
         rows.append(
             {
                 **dict(zip(CELL, line, strict=True)),
                 "reference": ", ".join(str(named[key]) for key in COMPARED),
-                "difference": float(change.mean()),
+                "difference": float(of_subjects.mean()),
                 "ci_low": low,
                 "ci_high": high,
-                **_test(change),
-                "cohens_dz": cohens_dz(change),
+                **_test(of_subjects),
+                "cohens_dz": cohens_dz(of_subjects),
                 "n": len(change),
+                "seed_low": of_seeds.min(),
+                "seed_high": of_seeds.max(),
             }
         )
     table = pd.DataFrame(rows, columns=[name for name in DIFFERENCE_COLUMNS if name != "p_raw"])
     return corrected(table.assign(p_raw=table["p_value"]))[DIFFERENCE_COLUMNS]
 
 
-def _summary(line: Line, values: pd.Series, seed: int, resamples: int) -> dict[str, object]:
-    """A table line without its test: one value per subject, summarised."""
-    low, high = bootstrap_ci(values.to_numpy(), seed, resamples=resamples)
+def _summary(line: Line, values: pd.DataFrame, seed: int, resamples: int) -> dict[str, object]:
+    """A table line without its test: its values by subject and seed, summarised."""
+    of_subjects = values.mean(axis=1)
+    low, high = bootstrap_ci(_complete(values), seed, resamples=resamples)
     return {
         **dict(zip(CELL, line, strict=True)),
-        "mean": float(values.mean()),
-        "std": float(values.std(ddof=1)),
-        "median": float(values.median()),
+        "mean": float(of_subjects.mean()),
+        "std": float(of_subjects.std(ddof=1)),
+        "median": float(of_subjects.median()),
         "ci_low": low,
         "ci_high": high,
         "n": len(values),
@@ -166,12 +174,12 @@ def _check(scores: pd.DataFrame) -> None:
         raise ValueError(f"{len(bad)} scores are not finite, the first: {bad.iloc[0].to_dict()}")
 
 
-def _by_subject(scores: pd.DataFrame) -> dict[Line, pd.Series]:
-    """Values by subject, for each line, lines in the order of their first appearance."""
+def _by_subject(scores: pd.DataFrame) -> dict[Line, pd.DataFrame]:
+    """Values by subject (rows) and seed (columns), for each line, lines in the order of their first appearance."""
     _check(scores)
-    means = scores.groupby([*CELL, "subject"], sort=False)["value"].mean().reset_index()
+    means = scores.groupby([*CELL, "subject", "seed"], sort=False)["value"].mean().reset_index()
     groups = means.groupby(CELL, sort=False)
-    return {tuple(line): rows.set_index("subject")["value"] for line, rows in groups}  # type: ignore[arg-type]
+    return {tuple(line): rows.pivot(index="subject", columns="seed", values="value") for line, rows in groups}  # type: ignore[arg-type]
 
 
 def _seeds(scores: pd.DataFrame) -> pd.DataFrame:
@@ -190,13 +198,29 @@ def _seed_name(seeds: np.ndarray) -> int | str:
     return int(seeds[0]) if len(seeds) == 1 else ",".join(str(seed) for seed in sorted(seeds))
 
 
-def _change(values: pd.Series, reference: pd.Series) -> np.ndarray:
-    """Differences to the reference line, one per subject that both have."""
-    common = values.index.intersection(reference.index)
-    return paired_differences(values.loc[common].to_numpy(), reference.loc[common].to_numpy())
+def _change(values: pd.DataFrame, reference: pd.DataFrame) -> np.ndarray:
+    """Differences to the reference line ``(n, k)``: of the n subjects that both have, by the k seeds that both have.
+
+    Where they have no seed in common ``(n, 1)``, the means over their seeds.
+    """
+    one, other = values.align(reference, join="inner", axis=0)
+    common = one.columns.intersection(other.columns)
+    pairs = (one[common], other[common]) if len(common) else (one.mean(axis=1), other.mean(axis=1))
+    return _complete(pd.DataFrame(paired_differences(*pairs), index=one.index))
 
 
-def _references(lines: Mapping[Line, pd.Series], reference: Mapping[str, object]) -> dict[Line, Line]:
+def _complete(values: pd.DataFrame) -> np.ndarray:
+    """The values as an array; a seed that a subject lacks counts as the mean of the subject's others."""
+    known = values.dropna(how="all")
+    return np.where(known.isna(), known.mean(axis=1).to_numpy()[:, None], known)
+
+
+def _over_seeds(change: np.ndarray) -> np.ndarray:
+    """One value per subject, free of rounding errors."""
+    return np.round(change.mean(axis=1), DECIMALS)
+
+
+def _references(lines: Mapping[Line, pd.DataFrame], reference: Mapping[str, object]) -> dict[Line, Line]:
     """The line each line is compared with; lines that share a value with the reference have none."""
     if not reference:
         return {}

@@ -77,7 +77,8 @@ def reliability_plot(table: pd.DataFrame, *, sequences: Sequence[str]) -> bytes:
     """Mean error by confidence, one plot per sequence, with the confidence that Eq. 1 of CG-SAMR asks for; PNG.
 
     Args:
-        table: columns ``sequence, confidence, error, ci_low, ci_high, expected_confidence, pixels``.
+        table: columns ``sequence, confidence, error, ci_low, ci_high, expected_confidence, pixels``; where the
+            expected confidence is NaN no optimum is drawn.
         sequences: one plot each.
 
     Raises:
@@ -94,13 +95,9 @@ def reliability_plot(table: pd.DataFrame, *, sequences: Sequence[str]) -> bytes:
             sizes = 12 + 60 * own["pixels"] / own["pixels"].max()
             axis.scatter(own["confidence"], own["error"], s=sizes, color=style.ACCENT, zorder=3, label="measured")
             wanted = own.sort_values("error")
-            axis.plot(
-                wanted["expected_confidence"],
-                wanted["error"],
-                color=style.WARNING,
-                linestyle="--",
-                label="Eq. 1's optimum",
-            )
+            optimum = wanted["expected_confidence"]
+            if optimum.notna().any():
+                axis.plot(optimum, wanted["error"], color=style.WARNING, linestyle="--", label="Eq. 1's optimum")
             axis.set_title(sequence)
             axis.set_xlabel("confidence")
             axis.set_xlim(0, 1)

@@ -30,14 +30,16 @@ GLOSSARY: Mapping[str, str] = {
     "PSNR": "Peak signal-to-noise ratio in dB: the larger, the closer the synthetic image is to the real one.",
     "Confidence": "The synthesizer's own estimate, pixel by pixel, of how right it is. Pictures show 1 − c, so that "
     "bright means unsure.",
-    "ci_low, ci_high": "Bounds of the 95 % bootstrap confidence interval of the mean, over patients.",
-    "p_value": "Probability of a difference at least this large if there were none: Wilcoxon's signed-rank test on "
-    "paired patients, corrected by Holm for the comparisons of the same cohort, number of training subjects, measure "
-    "and class.",
+    "ci_low, ci_high": "Bounds of the 95 % bootstrap confidence interval of the mean, over patients and, with several "
+    "seeds, over trainings: both are drawn anew, independently of each other.",
+    "p_value": "Probability of a difference at least this large if there were none, given these trainings: Wilcoxon's "
+    "signed-rank test on paired patients, means over seeds, corrected by Holm for the comparisons of the same cohort, "
+    "number of training subjects, measure and class.",
+    "seed_low, seed_high": "The least and the greatest difference among trainings that differ in their seed alone.",
     "rank_biserial": "Effect size of that test: 1 where the value of every patient rose against the line compared "
     "with, −1 where every one fell, 0 where both balance.",
-    "seed_std": "Standard deviation of the mean over trainings that differ in their seed alone. The interval and "
-    "p_value tell of patients, this tells of chance in training.",
+    "seed_std": "Standard deviation of the mean over trainings that differ in their seed alone: what chance does to a "
+    "training, of which p_value knows nothing.",
     "published": "What the paper reports for the same quantity, on its own patients. Not comparable number by number: "
     "other people, scanners and lesions.",
 }
@@ -122,7 +124,8 @@ def limits(differences: pd.DataFrame | None, seeds: Sequence[str], cohort: str) 
         )
     if len(set(seeds)) == 1:
         found.append(
-            f"One seed ({seeds[0]}): the spread between trainings that differ only in chance is not measured here."
+            f"One seed ({seeds[0]}): the spread between trainings that differ only in chance is not measured here, and "
+            "no interval knows of it."
         )
     if cohort == "phantom":
         found.append(

@@ -33,7 +33,8 @@ def fit(
     """Train ``method`` in place; leave ``last.pt``, ``method.pt``, ``history.csv`` and ``images/`` in ``folder``.
 
     While it trains, ``folder`` holds at most two checkpoints, ``last.pt`` and (with the option ``best``) ``best.pt``,
-    and for a moment the part of a third; ``method.pt`` is one of them without the state of the training.
+    and beside each for a while the one that will take its place; ``method.pt`` is one of them without the state of the
+    training.
 
     Started by torchrun, each process calls it with the same arguments and takes its part of every batch. The first one
     alone writes, validates and tells the tracker.

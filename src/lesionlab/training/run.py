@@ -31,6 +31,7 @@ from lesionlab.training.tracker import Tracker
 
 CHECKPOINT = "last.pt"
 BEST = "best.pt"
+COMING_BEST = "best.next.pt"  # until the checkpoint tells of it
 TRAINED = "method.pt"
 HISTORY = "history.csv"
 IMAGES = "images"
@@ -59,7 +60,7 @@ class Run:
             torch.set_num_threads(options.threads)
         self.method, self.options, self.tracker, self.validate = method, options, tracker, validate
         self.folder, self.last, self.trained = folder, folder / CHECKPOINT, folder / TRAINED
-        self.best_file = folder / BEST
+        self.best_file, self.coming_best = folder / BEST, folder / COMING_BEST
         require_fitting(method, slices)
         self.best = Best(options.best)
         if validate is None:
@@ -205,7 +206,7 @@ class Run:
             if self.best.see(values, self.step) and self.options.best:
                 self._require_finite({"weights": self.method.state_dict()})
                 chosen = {"measure": self.options.best.measure, "value": self.best.value, "step": self.step}
-                checkpoint.save_method(self.method, self.best_file, best=chosen)
+                checkpoint.save_method(self.method, self.coming_best, best=chosen)
         self.best.load_state_dict(self.ranks.from_first(self.best.state_dict()))
 
     def _measure(self) -> dict[str, float]:
@@ -269,6 +270,7 @@ class Run:
         self._require_finite({"weights": content["weights"], "optimizers": state["optimizers"]})
         if self.ranks.leads:
             checkpoint.save({**content, "training": state}, self.last)
+            checkpoint.settle_best(self.coming_best, self.best_file, self.best.step)
             self.history.save(self.folder / HISTORY)
         self.saved = self.step
 
@@ -288,6 +290,8 @@ class Run:
         self.meter.load_state_dict(state["meter"], self.fabric.device)
         self.best.load_state_dict(state["best"])
         self.step = self.saved = state["step"]
+        if self.ranks.leads:
+            checkpoint.settle_best(self.coming_best, self.best_file, self.best.step)
         self._restore_randomness(state["random"])
 
     def _restore_randomness(self, states: list[dict[str, Any]]) -> None:

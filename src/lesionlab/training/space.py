@@ -15,10 +15,10 @@ _GIB = 2**30
 
 
 def room_wanted(method: nn.Module, options: TrainingOptions) -> int:
-    """Bytes that a training's folder holds at most: a checkpoint, the next one while it is written, and the best."""
+    """Bytes that a training's folder holds at most: a checkpoint and the best, and the next ones while these stay."""
     weights = sum(values.nbytes for values in method.state_dict().values())
     checkpoint = weights + _MOMENTS * sum(values.nbytes for values in method.parameters())
-    return 2 * checkpoint + (weights if options.best else 0)
+    return 2 * (checkpoint + (weights if options.best else 0))
 
 
 def require_room(method: nn.Module, options: TrainingOptions, folder: Path) -> None:
@@ -30,7 +30,6 @@ def require_room(method: nn.Module, options: TrainingOptions, folder: Path) -> N
         raise InputError(
             "the disk has not the room that the checkpoints of this training take",
             given=f"{free / _GIB:.2f} GiB for {folder}",
-            allowed=f"{wanted / _GIB:.2f} GiB: a checkpoint, the next one while it is written"
-            + (", and the best" if options.best else ""),
+            allowed=f"{wanted / _GIB:.2f} GiB: a checkpoint{' and the best one' if options.best else ''}, each twice",
             cure="make room, or train into a folder on another disk; nothing was begun",
         )

@@ -29,6 +29,8 @@ CLAIM_COLUMNS = [
     "cohens_dz",
     "n",
     "seeds",
+    "seed_low",
+    "seed_high",
     "verdict",
 ]
 _LINE = ["method", "protocol", "synthesizer", "class", "metric"]  # of the papers' figures
@@ -142,10 +144,11 @@ def hold_against(
         Columns ``CLAIM_COLUMNS``: ``reference`` is what the lines are compared with, ``where`` the class;
         ``published`` the paper's difference; ``difference`` ours, over subjects. ``p_raw`` is
         Wilcoxon's test, ``p_value`` its p corrected by Holm over the comparisons of all claims that share cohort,
-        training subjects, metric and class. ``verdict``: the claim holds (fails) where the interval lies on its side
-        of 0 (on the other) and the corrected p is below 0.05; else it cannot be told. ``rank_biserial`` and
-        ``cohens_dz`` are effect sizes over the ``n`` subjects, ``seeds`` the trainings that a subject's value is the
-        mean of.
+        training subjects, metric and class. ``verdict``: the claim holds (fails) where the interval, which knows of
+        other subjects and of other trainings, lies on its side of 0 (on the other) and the corrected p is below 0.05;
+        else it cannot be told. ``rank_biserial`` and ``cohens_dz`` are effect sizes over the ``n`` subjects, ``seeds``
+        the trainings that a subject's value is the mean of, ``seed_low`` and ``seed_high`` the least and the greatest
+        difference of one of them.
     """
     figures = _over_sequences(_of_our_sequences(published, scores), "published")
     means = _over_sequences(scores, "value")

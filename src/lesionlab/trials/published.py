@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 PAPERS = {"samr": "SAMR 2020", "cgsamr": "CG-SAMR 2020"}  # method to the paper that brought it, the newest last
+#: Arms of ours to the papers' that they are like: papers count epochs, so that more slices are more steps.
+AS_PUBLISHED = {"real+50% longer": "real+50%"}
 
 
 def paper_of(source: str) -> str:
@@ -16,6 +18,9 @@ def paper_of(source: str) -> str:
 
 def own_paper_first(figures: pd.DataFrame, methods: Mapping[str, str]) -> pd.DataFrame:
     """The figures, those from the paper of the line's own method before those that another paper gives for it.
+
+    Of variants those of their own method's paper alone: another paper's "w/o stretch-out" lacks a part of its own
+    method.
 
     Args:
         figures: columns ``method, synthesizer, source`` and others, a row per figure.
@@ -27,4 +32,13 @@ def own_paper_first(figures: pd.DataFrame, methods: Mapping[str, str]) -> pd.Dat
     newest = next((name for name in reversed(PAPERS) if name in methods.values()), "")
     owners = figures["synthesizer"].map(methods).fillna(figures["method"].map(methods)).fillna(newest)
     others = figures["source"].map(paper_of) != owners.map(PAPERS).fillna("")
-    return figures.assign(others=others).sort_values("others", kind="stable").drop(columns="others")
+    variants = [name for name, method in methods.items() if name != method]
+    elsewhere = others & (figures["synthesizer"].isin(variants) | figures["method"].isin(variants))
+    ordered = figures.assign(others=others)[~elsewhere].sort_values("others", kind="stable")
+    return ordered.drop(columns="others")
+
+
+def with_equal_epochs(figures: pd.DataFrame) -> pd.DataFrame:
+    """The figures, and again those of the papers' arms for the arms of ours that are trained as these are."""
+    again = [figures[figures["protocol"] == theirs].assign(protocol=ours) for ours, theirs in AS_PUBLISHED.items()]
+    return pd.concat([figures, *again], ignore_index=True)

@@ -7,69 +7,23 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from lesionlab.data.artifact import seal
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.slices import StudySlices
-from lesionlab.methods.base import Task
-from lesionlab.methods.registry import make_method
 from lesionlab.parameters import StatisticsOptions
 from lesionlab.pipelines.evaluation.samples import (
-    coarse_error,
     infer_membership,
     judge_slices,
     look_for_copies,
+    made_for,
     measure_diversity,
-    measure_reliability,
     measure_samples,
+    nearest_of,
+    training_pictures,
 )
-from lesionlab.training.checkpoint import save_method
-from lesionlab.training.options import TrainingOptions
-from lesionlab.training.runs import HISTORY, TRAINED, TrainingRun
-from lesionlab.trials.options import Arm, TrialOptions
-from lesionlab.trials.plan import Recipe, plan_trial
+from lesionlab.trials.options import Arm
 
-TASK = Task(sequences=("T1w", "FLAIR"), lesion_classes=("edema", "tumor"))
-SMALL = {"generator": {"width": 2, "downs": 2, "encoder_blocks": 1}, "discriminator": {"width": 2}}
-SMALL |= {"unet": {"width": 2, "depth": 2}}
-ARMS = {"real": Arm(), "real+50%": Arm(synthetic=1.0)}
 KEYS = ("samr/2-subjects/seed-0", "cgsamr/2-subjects/seed-0")
-
-
-@pytest.fixture
-def slices(new_slices):
-    return new_slices()
-
-
-@pytest.fixture
-def plan(slices):
-    """SAMR and CG-SAMR on subjects a and b."""
-    recipes = {
-        name: Recipe(method=name, title=name, options=SMALL, training=TrainingOptions()) for name in ("samr", "cgsamr")
-    }
-    options = TrialOptions(synthesizers=("samr", "cgsamr"), arms=tuple(ARMS))
-    return plan_trial("trial", options, ARMS, recipes, slices.table, 0)
-
-
-@pytest.fixture
-def run(tmp_path):
-    """A training that is done, with freshly drawn weights."""
-
-    def make(name: str, method: str, options: dict) -> TrainingRun:
-        root = tmp_path / "runs" / name
-        save_method(make_method(method, options, TASK), root / TRAINED)
-        history = pd.DataFrame([(1, "lambda_cm", 0.1), (2, "lambda_cm", 0.03)], columns=["step", "name", "value"])
-        history.to_csv(root / HISTORY, index=False)
-        seal(root, name)
-        return TrainingRun(root)
-
-    return make
-
-
-@pytest.fixture
-def synthesizers(run):
-    return {key: run(key, key.partition("/")[0], SMALL) for key in KEYS}
 
 
 @pytest.fixture
@@ -110,6 +64,15 @@ def test_copies_of_another_subject_are_found(plan, slices, drawn):
         # Noise lies from the training slices as the test slices, which are noise as well, do.
         assert 0.5 < table.loc["cgsamr", region, "other_subjects"]["ratio"] < 2
     assert set(table["seed"]) == {0} and set(table["training_subjects"]) == {2}
+
+
+def test_test_slices_have_as_many_subjects_to_be_near_to_as_synthetic_ones(plan, slices, drawn):
+    case = plan.synthesizers[0]
+    made, natural = nearest_of(case, slices, made_for(plan, case, slices, drawn[case.key]), "image")
+    owners = training_pictures(case, slices).table["subject"].to_numpy()
+    # A synthetic slice of subject a may only be near to b's; test slices leave out a and b in turn.
+    assert set(owners[made["other_subjects_place"]]) == {"b"}
+    assert owners[natural["other_subjects_place"]].tolist() == ["b", "a"] * 3
 
 
 def test_diversity_is_told_by_kind_of_manipulation(plan, slices, drawn, segmenters):
@@ -164,22 +127,3 @@ def test_membership_without_training_is_chance_of_a_few_slices(plan, slices, syn
     table = infer_membership(judged, StatisticsOptions(resamples=200), 0)
     assert table["synthesizer"].tolist() == ["samr", "cgsamr"]
     assert table["auc"].between(0, 1).all()
-
-
-def test_only_methods_with_confidence_maps_are_calibrated(plan, slices, synthesizers):
-    table = measure_reliability(plan, slices, synthesizers, StatisticsOptions(resamples=200), 0)
-    assert set(table["synthesizer"]) == {"cgsamr"} and set(table["sequence"]) == {"T1w", "FLAIR"}
-    # lambda_cm at the end is 0.03: Eq. 1 asks for min(1, 0.03 / error).
-    expected = np.minimum(1, 0.03 / table["error"])
-    np.testing.assert_allclose(table["expected_confidence"], expected)
-
-
-def test_the_coarse_error_is_that_of_the_halved_picture(slices, synthesizers):
-    method = synthesizers[KEYS[1]].method()
-    places = slices.select(split="test")
-    confidence, error, labels = coarse_error(method, slices, places)
-    assert confidence.shape == error.shape == (6, 2, 8, 8) and labels.shape == (6, 8, 8)
-    real = slices.batch(places)
-    made = method.synthesize_with_confidence(torch.from_numpy(real.labels).long(), torch.from_numpy(real.atlas))
-    halved = real.images.reshape(6, 2, 8, 2, 8, 2).mean(axis=(3, 5))
-    np.testing.assert_allclose(error, np.abs(made.coarse.numpy() - halved), atol=1e-6)

@@ -64,7 +64,8 @@ def store(tmp_path):
 def cohort() -> pd.DataFrame:
     splits = {"a": "train", "b": "validation", "c": "test"}
     rows = [(study, study[0], splits[study[0]], name, "mask") for study in LEVELS for name in ("T1w", "FLAIR")]
-    return pd.DataFrame(rows, columns=["study", "subject", "split", "sequence", "lesion_path"])
+    table = pd.DataFrame(rows, columns=["study", "subject", "split", "sequence", "lesion_path"])
+    return table.assign(lesion_ml=np.where(table["study"] == "c", 0.0, 0.04))  # two voxels of 20 cubic millimetres
 
 
 @pytest.fixture
@@ -121,6 +122,23 @@ def test_what_the_slices_hold(tmp_path, cohort, stages):
     assert made.tissues.shape == (3, 0, 6, 4)
     assert [np.count_nonzero(labels == 2) for labels in made.labels] == [0, 2, 0]
     assert slices.table.set_index(["study", "plane"]).loc[("a", 1), "pixels_edema"] == 2
+
+
+def test_planes_that_leave_out_most_of_the_lesions_are_warned_of(tmp_path, cohort, stages, caplog):
+    cut(tmp_path, cohort, stages)
+    cut(tmp_path, cohort, stages, SliceRules(planes="range", first=1, last=1))
+    assert "lesions' volume" not in caplog.text
+    cut(tmp_path, cohort, stages, SliceRules(planes="range", first=0, last=0))
+    assert "0 % of the lesions' volume" in caplog.text and "planes: range, first: 0, last: 0, step: 1" in caplog.text
+
+
+def test_every_second_plane_is_expected_to_hold_half_of_them(tmp_path, cohort, stages, caplog):
+    # Of twice as much as there is, a half: what is to be expected of every second plane, and too little of all.
+    larger = cohort.assign(lesion_ml=2 * cohort["lesion_ml"])
+    cut(tmp_path, larger, stages, SliceRules(planes="range", first=1, last=2, step=2))
+    assert "lesions' volume" not in caplog.text
+    cut(tmp_path, larger, stages)
+    assert "50 % of the lesions' volume" in caplog.text
 
 
 def test_a_study_without_lesion_mask_among_labelled_ones_gives_no_slices(tmp_path, cohort, stages, caplog):

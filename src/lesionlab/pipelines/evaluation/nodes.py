@@ -16,11 +16,11 @@ from lesionlab.methods.base import Method
 from lesionlab.metrics import calibration, segmentation, statistics, synthesis
 from lesionlab.metrics.distances import chunks
 from lesionlab.parameters import CohortOptions, PublishedScore, StatisticsOptions
-from lesionlab.pipelines.evaluation import samples
+from lesionlab.pipelines.evaluation.reliability import error_of
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.claims import claims_of, hold_against
 from lesionlab.trials.plan import NO_SYNTHESIZER, SegmenterCase, SynthesizerCase, TrialPlan
-from lesionlab.trials.published import own_paper_first
+from lesionlab.trials.published import own_paper_first, with_equal_epochs
 
 PAIRED, FLOOR, ALL = "paired", "floor", "all"
 MEAN_IMAGE, ATLAS = "mean image", "atlas"
@@ -61,7 +61,7 @@ def _synthesis_scores(
     """One synthesizer's scores of one study; those of the floors too where a mean image is given."""
     own = {"synthesizer": NO_SYNTHESIZER, "training_subjects": len(case.subjects), "seed": case.seed, **keys}
     drawn = draw(method, real.labels, real.atlas)
-    if (trust := samples.error_of(drawn, real)) is not None:
+    if (trust := error_of(drawn, real)) is not None:
         about = {"method": case.name, "protocol": PAIRED, **own}
         yield calibration.patient_scores(*trust, slices.sequences, keys=about)
     made = {(case.name, PAIRED): drawn.images.numpy()} | ({} if mean is None else _synthesis_floors(real, mean))
@@ -220,7 +220,7 @@ def claims(
 def _figures(published: list[dict[str, object]], plan: TrialPlan) -> pd.DataFrame:
     """The papers' figures; of two for one line, that of the method's own paper first."""
     figures = pd.DataFrame([PublishedScore.model_validate(one).model_dump(by_alias=True) for one in published])
-    return own_paper_first(figures.rename(columns={"value": "published"}), plan.methods())
+    return with_equal_epochs(own_paper_first(figures.rename(columns={"value": "published"}), plan.methods()))
 
 
 def tabulate(

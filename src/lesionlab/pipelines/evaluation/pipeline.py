@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from lesionlab.pipelines.evaluation import nodes, samples, settings
+from lesionlab.pipelines.evaluation import nodes, reliability, samples, settings
 from lesionlab.pipelines.evaluation.leakage import check_leakage
 
 TABLES = ["synthesis_table", "segmentation_table", "augmentation_table"]
@@ -59,7 +59,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="infer_membership",
             ),
             node(
-                samples.measure_reliability,
+                reliability.measure_reliability,
                 ["cleared_plan", "slices", "synthesizers", "params:statistics", "params:seed"],
                 "reliability",
                 name="measure_reliability",

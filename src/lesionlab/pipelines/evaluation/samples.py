@@ -7,26 +7,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from lesionlab.data.batches import Slices
-from lesionlab.data.slice_store import Rows, SliceArrays, SliceStore
+from lesionlab.data.slice_store import Rows, SliceStore
 from lesionlab.data.synthetic import synthetic_count
-from lesionlab.losses.confidence import shrink
-from lesionlab.methods.applying import draw, judge, segment
-from lesionlab.methods.base import Method
+from lesionlab.methods.applying import judge, segment
 from lesionlab.methods.samr import SAMR
 from lesionlab.methods.unet import UNetSegmenter
-from lesionlab.metrics import calibration, memorisation, sample_quality
+from lesionlab.metrics import memorisation, sample_quality
 from lesionlab.metrics.segmentation import FIRST_LESION, dice
-from lesionlab.networks.decoder import Synthesis
 from lesionlab.parameters import StatisticsOptions
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 
 _BATCH = 32
-_ABOUT = ["synthesizer", "training_subjects", "seed"]
-_JUDGED = [*_ABOUT, "subject", "study", "plane", "trained_on", "score"]
+ABOUT = ["synthesizer", "training_subjects", "seed"]
+_JUDGED = [*ABOUT, "subject", "study", "plane", "trained_on", "score"]
 REGIONS: tuple[memorisation.Region, ...] = ("image", "lesion")
 
 
@@ -35,8 +31,8 @@ def measure_samples(
 ) -> pd.DataFrame:
     """Each synthesizer's slices, and real test slices for comparison, against real training slices.
 
-    All by the U-Net that was trained on the same subjects' real slices alone. Sets are of equal size, since the
-    measures depend on it.
+    All by the U-Net that was trained on the same subjects' real slices alone. Sets are of equal size, drawn by chance,
+    since the measures depend on it.
 
     Returns:
         ``synthesizer, training_subjects, seed, compared`` (synthetic, test), ``n``, ``frechet``, ``kernel``,
@@ -55,8 +51,9 @@ def measure_samples(
         base = _features(unet, real.images.take(rng.permutation(len(real.images))[:size]))
         for name, one in sets.items():
             chosen = rng.permutation(len(one.images))[:size]
-            found = _compared(base, _features(unet, one.images.take(chosen)))
-            rows.append({**_about(case), "compared": name, "n": size, **found, **_found(unet, one)})
+            images, labels = one.images.take(chosen), one.labels.take(chosen)
+            found = _compared(base, _features(unet, images))
+            rows.append({**about(case), "compared": name, "n": size, **found, **_found(unet, images, labels)})
     return pd.DataFrame(rows)
 
 
@@ -77,20 +74,21 @@ def measure_diversity(
         real = _pictures(slices, slices.select("train", "pathological", case.subjects))
         one, two = sample_quality.standardised(_features(unet, real.images), _features(unet, made.images))
         table = sample_quality.diversity(one, two, made.table["manipulation"].tolist())
-        parts.append(pd.DataFrame([_about(case)] * len(table)).join(table))
-    columns = [*_ABOUT, "kind", "n", "distance", "ratio"]
+        parts.append(pd.DataFrame([about(case)] * len(table)).join(table))
+    columns = [*ABOUT, "kind", "n", "distance", "ratio"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
-def _about(case: SynthesizerCase) -> dict[str, Any]:
-    return dict(zip(_ABOUT, (case.name, len(case.subjects), case.seed), strict=True))
+def about(case: SynthesizerCase) -> dict[str, Any]:
+    """The columns that say whose rows they are."""
+    return dict(zip(ABOUT, (case.name, len(case.subjects), case.seed), strict=True))
 
 
 def of_case(case: SynthesizerCase, table: pd.DataFrame) -> pd.DataFrame:
     """A synthesizer's own rows of a table of all."""
     if table.empty:
         return table
-    return table[(table[_ABOUT] == _about(case)).all(axis=1)]
+    return table[(table[ABOUT] == about(case)).all(axis=1)]
 
 
 def _baseline(plan: TrialPlan, case: SynthesizerCase, segmenters: Mapping[str, TrainingRun]) -> UNetSegmenter:
@@ -123,11 +121,11 @@ def _compared(real: np.ndarray, other: np.ndarray) -> dict[str, float]:
     }
 
 
-def _found(unet: UNetSegmenter, pictures: memorisation.Pictures) -> dict[str, float]:
-    """Dice of what the segmenter finds, over all pixels of the set."""
-    predicted, labels = segment(unet, pictures.images).numpy(), pictures.labels[:]
+def _found(unet: UNetSegmenter, images: Rows, labels: Rows) -> dict[str, float]:
+    """Dice of what the segmenter finds, over all pixels of these slices."""
+    predicted, true = segment(unet, images).numpy(), labels[:]
     codes = enumerate(unet.task.lesion_classes, start=FIRST_LESION)
-    return {f"dice_{name}": dice(predicted == code, labels == code) for code, name in codes}
+    return {f"dice_{name}": dice(predicted == code, true == code) for code, name in codes}
 
 
 def look_for_copies(plan: TrialPlan, slices: SliceStore, synthetic: Mapping[str, SliceStore]) -> pd.DataFrame:
@@ -142,8 +140,8 @@ def look_for_copies(plan: TrialPlan, slices: SliceStore, synthetic: Mapping[str,
         for region in REGIONS:
             made, natural = nearest_of(case, slices, made_for(plan, case, slices, synthetic[case.key]), region)
             if natural["other_subjects_distance"].notna().any():
-                parts.append(memorisation.compare_nearest(made, natural).assign(region=region, **_about(case)))
-    columns = [*_ABOUT, "region"]
+                parts.append(memorisation.compare_nearest(made, natural).assign(region=region, **about(case)))
+    columns = [*ABOUT, "region"]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
     return table[[*columns, *(name for name in table if name not in columns)]]
 
@@ -151,9 +149,15 @@ def look_for_copies(plan: TrialPlan, slices: SliceStore, synthetic: Mapping[str,
 def nearest_of(
     case: SynthesizerCase, slices: SliceStore, made: memorisation.Pictures, region: memorisation.Region
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of each of a synthesizer's slices, and of each test slice, the nearest training slice."""
+    """Of each of a synthesizer's slices, and of each test slice, the nearest training slice.
+
+    A synthetic slice has a subject's brain, and one other subject less to be near to. Each test slice therefore leaves
+    out a training subject too, one after the other: it is looked at as a slice of that subject's.
+    """
     training = training_pictures(case, slices)
     tested = _pictures(slices, slices.select("test", "pathological"))
+    if len(case.subjects) > 1:
+        tested = tested._replace(table=tested.table.assign(subject=np.resize(case.subjects, len(tested.table))))
     return memorisation.nearest(made, training, region), memorisation.nearest(tested, training, region)
 
 
@@ -193,7 +197,7 @@ def judge_slices(plan: TrialPlan, slices: SliceStore, synthesizers: Mapping[str,
         ):
             rows = slices.table.iloc[places][["subject", "study", "plane"]].reset_index(drop=True)
             rows = rows.assign(trained_on=trained_on, score=_judged(method, slices, places))
-            parts.append(pd.DataFrame([_about(case)] * len(rows)).join(rows))
+            parts.append(pd.DataFrame([about(case)] * len(rows)).join(rows))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_JUDGED)
 
 
@@ -208,8 +212,8 @@ def infer_membership(judged: pd.DataFrame, options: StatisticsOptions, seed: int
         ``synthesizer, training_subjects, seed, auc, ci_low, ci_high``; 0.5 is chance.
     """
     rows = []
-    for _, own in judged.groupby(_ABOUT, sort=False):
-        about = {name: own[name].iloc[0] for name in _ABOUT}
+    for _, own in judged.groupby(ABOUT, sort=False):
+        whose = {name: own[name].iloc[0] for name in ABOUT}
         member = own["trained_on"].to_numpy(bool)
         scores, subjects = own["score"].to_numpy(), own["subject"].to_numpy()
         found = memorisation.membership_inference(
@@ -220,81 +224,15 @@ def infer_membership(judged: pd.DataFrame, options: StatisticsOptions, seed: int
             seed=seed,
             resamples=options.resamples,
         )
-        rows.append({**about, **found._asdict()})
-    return pd.DataFrame(rows, columns=[*_ABOUT, *memorisation.Membership._fields])
+        rows.append({**whose, **found._asdict()})
+    return pd.DataFrame(rows, columns=[*ABOUT, *memorisation.Membership._fields])
 
 
 def _judged(method: SAMR, slices: SliceStore, places: np.ndarray) -> np.ndarray:
-    parts = (Slices.from_arrays(*slices.batch(part)) for part in _parts(places))
+    parts = (Slices.from_arrays(*slices.batch(part)) for part in parts_of(places))
     return np.concatenate([judge(method, part.take(range(len(part)))).numpy() for part in parts])
 
 
-def measure_reliability(
-    plan: TrialPlan,
-    slices: SliceStore,
-    synthesizers: Mapping[str, TrainingRun],
-    options: StatisticsOptions,
-    seed: int,
-) -> pd.DataFrame:
-    """Mean error by confidence on the test slices, of every synthesizer that has confidence maps.
-
-    Returns:
-        ``synthesizer, training_subjects, seed`` and the columns of
-        :func:`lesionlab.metrics.calibration.reliability`; empty where none has.
-    """
-    places = slices.select("test")
-    parts = []
-    for case in plan.synthesizers:
-        run = synthesizers[case.key]
-        trust = coarse_error(run.method(), slices, places)
-        if trust is None:
-            continue
-        confidence, error, labels = trust
-        table = calibration.reliability(
-            confidence,
-            error,
-            slices.table.iloc[places]["subject"].tolist(),
-            slices.sequences,
-            _last_lambda(run.history()),
-            mask=labels > 0,
-            seed=seed,
-            resamples=options.resamples,
-        )
-        parts.append(table.assign(**_about(case)))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["synthesizer", "sequence"])
-
-
-def _last_lambda(history: pd.DataFrame) -> float:
-    """lambda_cm at the end of a training, which decides the confidence that Eq. 1 asks for."""
-    return float(history.loc[history["name"] == "lambda_cm", "value"].iloc[-1])
-
-
-def coarse_error(
-    method: Method, slices: SliceStore, places: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Confidence and error ``(N, C, h, w)`` of the coarse images, and label maps ``(N, h, w)`` of that size.
-
-    None for a synthesizer without confidence maps.
-    """
-    parts = []
-    for part in _parts(places):
-        real = slices.batch(part)
-        found = error_of(draw(method, real.labels, real.atlas), real)
-        if found is None:
-            return None
-        parts.append(found)
-    confidence, error, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return confidence, error, labels
-
-
-def error_of(made: Synthesis, real: SliceArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """:func:`coarse_error` of these slices."""
-    if made.coarse is None or made.confidence is None:
-        return None
-    error = (made.coarse - shrink(torch.from_numpy(real.images), made.coarse)).abs()
-    step = real.labels.shape[-1] // made.coarse.shape[-1]
-    return made.confidence.numpy(), error.numpy(), real.labels[:, ::step, ::step]
-
-
-def _parts(places: np.ndarray) -> list[np.ndarray]:
+def parts_of(places: np.ndarray) -> list[np.ndarray]:
+    """Places of slices in parts, each few enough for a network at once."""
     return np.array_split(places, max(1, -(-len(places) // _BATCH)))

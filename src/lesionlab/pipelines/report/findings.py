@@ -21,6 +21,8 @@ from lesionlab.trials.claims import summary as claim_summary
 
 _LIBRARIES = ("torch", "lightning", "antspyx", "SimpleITK", "deepbet", "nibabel", "pandas", "kedro", "mlflow")
 
+_TREES = {"True": "modified", "False": "as committed"}  # what the run's tag says of the working tree
+
 
 def findings(
     facts: words.Facts,
@@ -75,7 +77,7 @@ def provenance(cohort: pd.DataFrame, options: Parameters) -> dict[str, str]:
     tags = run.data.tags if run else {}
     found = {
         "commit": tags.get("commit", "not in a git checkout"),
-        "working tree": "modified" if tags.get("modified") == "True" else "as committed",
+        "working tree": _TREES.get(tags.get("modified", ""), "unknown"),
         "cohort fingerprint": cohort_fingerprint(cohort),
         "seed": str(options.seed),
         "MLflow run": run.info.run_id if run else "none",

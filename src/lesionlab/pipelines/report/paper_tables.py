@@ -19,7 +19,7 @@ from lesionlab.reporting.charts import METRIC_WORDS
 from lesionlab.reporting.content import PaperCell, PaperSection, PaperTable
 from lesionlab.trials.options import METHOD_TITLES
 from lesionlab.trials.plan import NO_SYNTHESIZER, TrialPlan
-from lesionlab.trials.published import PAPERS, paper_of
+from lesionlab.trials.published import AS_PUBLISHED, PAPERS, paper_of
 
 COMPETITORS = {"pix2pix": "pix2pix", "pix2pixHD": "pix2pixHD", "shin": "Shin et al."}  # of whom we have figures alone
 _TITLES = {str(name): title for name, title in METHOD_TITLES.items()}
@@ -33,7 +33,6 @@ _ARMS = {
     "real+25%": "Experiment 2: real+25%",
     "real": "Experiment 3: real alone",
 }
-_AS_PUBLISHED = {"real+50% longer": "real+50%"}  # the papers count epochs, so that more slices are more steps
 _STEPS = "The papers train for as many epochs in each experiment; ours for as many steps, where nothing else is said."
 _DECIMALS, _OTHER_DECIMALS = {"hd95": 2, "psnr": 1}, 3
 _ABLATED = "real+50%"  # the arm of the ablation studies
@@ -115,7 +114,7 @@ def _layouts(plan: TrialPlan, options: Parameters) -> Iterator[Layout]:
         sections = _experiments(plan, methods) + _ablation(plan, options, "samr", "Experiment 4: ablation")
         yield Layout(f"{PAPERS['samr']}, Table 2", augmented, sections, scores)
     newer = PAPERS["cgsamr"]
-    about = f"Closeness of synthetic images to real ones; {AVERAGE}: mean over these sequences."
+    about = f"Closeness of synthetic images to real ones; {AVERAGE}: mean over these sequences, of theirs too."
     accuracy = [Column("pixel accuracy", name, "pixel_accuracy", name) for name in classes]
     whole = [Column("whole image", METRIC_WORDS[metric], metric, WHOLE_IMAGE) for metric in ("ssim", "psnr")]
     yield Layout(f"{newer}, Table I", about, _by_sequence(sequences), [*accuracy, *whole])
@@ -125,7 +124,7 @@ def _layouts(plan: TrialPlan, options: Parameters) -> Iterator[Layout]:
         Column("pixel accuracy", name, "pixel_accuracy", WHOLE_LESION, own)
         for name, own in _with_average(sequences).items()
     ]
-    about = f"Parts taken away: Dice at real+50%, and pixel accuracy in the whole lesion. {_STEPS}"
+    about = f"Parts taken away: Dice at real+50%, and pixel accuracy in the whole lesion. {AVERAGE} as above. {_STEPS}"
     yield Layout(f"{newer}, Table V", about, _ablation(plan, options, "cgsamr", "Ablation"), [*dice, *lesion])
 
 
@@ -171,7 +170,7 @@ def _section(
 
 
 def _published_as(line: Line) -> Line:
-    return line._replace(arm=_AS_PUBLISHED.get(line.arm, line.arm))
+    return line._replace(arm=AS_PUBLISHED.get(line.arm, line.arm))
 
 
 def _text(line: Line, column: Column, figures: Figures) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from lesionlab.data.coverage import share_in_slices
 from lesionlab.data.slice_store import SliceStore
 from lesionlab.data.synthetic import synthetic_count
 from lesionlab.parameters import Parameters
@@ -15,7 +17,6 @@ from lesionlab.reporting.content import Step
 from lesionlab.training.options import TrainingOptions
 from lesionlab.trials.plan import Recipe, TrialPlan
 
-MM3_PER_ML = 1000.0
 _BIAS = {
     "tissue_fit": "The smooth shading that coils leave was fitted together with the classes of tissue, in all "
     "sequences at once, and removed.",
@@ -242,11 +243,8 @@ def _how_divided(options: Parameters) -> str:
 def _share_in_slices(facts: Facts) -> str:
     """How much of the test subjects' lesions lies in the planes that were cut, as their masks have it."""
     table = facts.slices.table
-    own, known = table[table["split"] == "test"], facts.cohort.drop_duplicates("study").set_index("study")["lesion_ml"]
-    pixels = own[[column for column in own if str(column).startswith("pixels_")]].sum(axis=1)
-    cut = float((pixels * own[["spacing_x", "spacing_y", "spacing_z"]].prod(axis=1)).sum()) / MM3_PER_ML
-    drawn = float(known.reindex(own["study"].unique()).sum())
-    return f", which hold {min(cut / drawn, 1):.0%} of the lesions' volume" if drawn else ""
+    share = share_in_slices(table[table["split"] == "test"], facts.cohort)
+    return "" if math.isnan(share) else f", which hold {share:.0%} of the lesions' volume"
 
 
 def _learning(facts: Facts) -> list[Step]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from lesionlab.data.artifact import is_current, writing
 from lesionlab.data.cohort import lacking
+from lesionlab.data.coverage import share_in_slices
 from lesionlab.data.fingerprints import fingerprint_of
 from lesionlab.data.limits import held_back
 from lesionlab.data.slice_rules import SliceRules
@@ -20,6 +21,8 @@ from lesionlab.errors import InputError
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.preprocess.jobs import BRAIN, LESION, sequences
 from lesionlab.pipelines.running import code_of
+
+_ENOUGH = 0.6  # of the lesions' volume, times the step between planes: below it planes or grid are hardly as meant
 
 _log = logging.getLogger(__name__)
 
@@ -54,13 +57,26 @@ def make_slices(
     key = fingerprint_of(stores, decisive, code)
     if is_current(root, key):
         _log.info("slices: unchanged")
-        return SliceStore(root)
+        return _looked_at(SliceStore(root), cohort, rules)
     failed: dict[str, str] = {}
     with writing(root, key) as aside:
         parts = _parts(about, gridded, atlases, tissues, rules, sequences, lesion_classes, failed)
         SliceStore.write(aside, parts, sequences, lesion_classes)
         _report(failed, len(about), run_options.allow_failures)
-    return SliceStore(root)
+    return _looked_at(SliceStore(root), cohort, rules)
+
+
+def _looked_at(slices: SliceStore, cohort: pd.DataFrame, rules: SliceRules) -> SliceStore:
+    """The slices, with a warning where few planes or a small grid leave out much of the lesions."""
+    share = share_in_slices(slices.table, cohort)
+    if share * rules.step < _ENOUGH:
+        planes = rules.model_dump(include={"planes", "count", "first", "last", "step"}, exclude_none=True)
+        _log.warning(
+            "the slices hold %.0f %% of the lesions' volume: look at `slices` (%s) and at grid.size",
+            100 * share,
+            ", ".join(f"{name}: {value}" for name, value in planes.items()),
+        )
+    return slices
 
 
 def labelled(cohort: pd.DataFrame) -> list[str]:
