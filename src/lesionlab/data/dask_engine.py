@@ -91,7 +91,7 @@ def _library() -> Any:
             "Dask is not installed",
             given=f"{_OPTION} is set",
             allowed="an environment that holds dask.distributed",
-            cure="pip install 'lesionlab[dask]', here and on the workers, or leave the option out",
+            cure="pip install -e '.[dask]' in the checkout, here and on the workers, or leave the option out",
         )
     import distributed
 
