@@ -178,5 +178,5 @@ def test_a_scheduler_that_goes_does_not_hide_why_the_run_ended(module: Any, tmp_
 
 def test_dask_that_is_not_installed(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask_engine, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"Dask is not installed.*pip install 'lesionlab\[dask\]'"):
+    with pytest.raises(InputError, match=r"Dask is not installed.*pip install -e '.\[dask\]'"):
         run("dask", module, Engine(scheduler="tcp://127.0.0.1:9"))

@@ -39,3 +39,7 @@ def test_the_papers_equal_epochs_stand_beside_the_longer_arm_too():
     table = figures(("unet", "real+50%", "samr", "SAMR 2020, Table 2", 0.8), ("unet", "real", "none", "SAMR 2020", 0.6))
     found = with_equal_epochs(table).set_index("protocol")["published"].to_dict()
     assert found == {"real+50%": 0.8, "real": 0.6, "real+50% longer": 0.8}
+
+
+def test_without_figures_there_are_none():
+    assert with_equal_epochs(own_paper_first(pd.DataFrame(), {})).empty

@@ -40,5 +40,7 @@ def own_paper_first(figures: pd.DataFrame, methods: Mapping[str, str]) -> pd.Dat
 
 def with_equal_epochs(figures: pd.DataFrame) -> pd.DataFrame:
     """The figures, and again those of the papers' arms for the arms of ours that are trained as these are."""
+    if figures.empty:
+        return figures
     again = [figures[figures["protocol"] == theirs].assign(protocol=ours) for ours, theirs in AS_PUBLISHED.items()]
     return pd.concat([figures, *again], ignore_index=True)
