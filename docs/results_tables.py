@@ -20,6 +20,7 @@ import pandas as pd
 from lesionlab.metrics.statistics import SCORE_COLUMNS, differences, summarise
 from lesionlab.metrics.truth import EVERYBODY
 from lesionlab.reporting import formats
+from lesionlab.reporting.wording import is_clear
 
 PAGE = Path(__file__).with_name("results.md")
 LESIONS = ["edema", "cavity", "tumor", "lesion"]
@@ -173,11 +174,11 @@ def _over(dice: pd.DataFrame, reference: str, arms: list[str]) -> str:
 
 
 def _change(line: Mapping[str, float]) -> str:
+    """A difference with its interval and p, bold where both tell it from chance."""
     low, high = (_short(line[end]) for end in ("ci_low", "ci_high"))
-    p_value = formats.p_value(line["p_value"]).replace("0.", ".").replace("<", "< ")
-    return f"{_short(line['difference'])} ({low} to {high}), p {p_value}".replace("p 1.000", "p 1").replace(
-        "p <", "p <"
-    )
+    p_value = formats.p_value(line["p_value"]).replace("0.", ".").replace("<", "< ").replace("1.000", "1")
+    text = f"{_short(line['difference'])} ({low} to {high}), p {p_value}"
+    return f"**{text}**" if is_clear(pd.Series(line)) else text
 
 
 def _short(value: float) -> str:
