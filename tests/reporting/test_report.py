@@ -348,7 +348,9 @@ def test_few_patients_one_seed_and_a_phantom_are_limits():
     assert len(told) == 3
     assert "0.125" in told[0]
     assert "One seed (7)" in told[1]
-    assert wording.limits(differences(difference(0, 0, 0, 1, n=40)), ["7", "8"], "patients") == []
+    few = wording.limits(differences(difference(0, 0, 0, 1, n=40)), ["7", "8", "7"], "patients")
+    assert len(few) == 1 and few[0].startswith("2 seeds: intervals draw trainings anew")
+    assert wording.limits(differences(difference(0, 0, 0, 1, n=40)), list("01234"), "patients") == []
 
 
 def test_differences_without_a_column_are_refused():

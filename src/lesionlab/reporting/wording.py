@@ -13,6 +13,7 @@ from lesionlab.reporting import formats
 ALPHA = 0.05
 NAMED = 6  # differences that stand out, up to which the headline names each
 FEW = 10  # test patients; below this the report warns that they are few
+ENOUGH_SEEDS = 5  # trainings that differ in their seed alone; below this too
 
 GLOSSARY: Mapping[str, str] = {
     "Dice": "Overlap of the predicted and the true lesion: twice the shared volume over the sum of both. 1 is perfect, "
@@ -126,6 +127,11 @@ def limits(differences: pd.DataFrame | None, seeds: Sequence[str], cohort: str) 
         found.append(
             f"One seed ({seeds[0]}): the spread between trainings that differ only in chance is not measured here, and "
             "no interval knows of it."
+        )
+    elif 1 < (trainings := len(set(seeds))) < ENOUGH_SEEDS:
+        found.append(
+            f"{trainings} seeds: intervals draw trainings anew as well as patients, but so few trainings tell little of how "
+            "far another one would lie."
         )
     if cohort == "phantom":
         found.append(
