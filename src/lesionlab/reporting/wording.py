@@ -130,8 +130,8 @@ def limits(differences: pd.DataFrame | None, seeds: Sequence[str], cohort: str) 
         )
     elif 1 < (trainings := len(set(seeds))) < ENOUGH_SEEDS:
         found.append(
-            f"{trainings} seeds: intervals draw trainings anew as well as patients, but so few trainings tell little of how "
-            "far another one would lie."
+            f"{trainings} seeds: intervals draw trainings anew as well as patients, but so few tell little of how far "
+            "another one would lie."
         )
     if cohort == "phantom":
         found.append(
