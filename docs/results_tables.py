@@ -17,10 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesionlab.metrics.statistics import SCORE_COLUMNS, differences, summarise
+from lesionlab.metrics.statistics import SCORE_COLUMNS, differences, is_clear, summarise
 from lesionlab.metrics.truth import EVERYBODY
 from lesionlab.reporting import formats
-from lesionlab.reporting.wording import is_clear
 
 PAGE = Path(__file__).with_name("results.md")
 LESIONS = ["edema", "cavity", "tumor", "lesion"]
@@ -178,7 +177,7 @@ def _change(line: Mapping[str, float]) -> str:
     low, high = (_short(line[end]) for end in ("ci_low", "ci_high"))
     p_value = formats.p_value(line["p_value"]).replace("0.", ".").replace("<", "< ").replace("1.000", "1")
     text = f"{_short(line['difference'])} ({low} to {high}), p {p_value}"
-    return f"**{text}**" if is_clear(pd.Series(line)) else text
+    return f"**{text}**" if is_clear(line) else text
 
 
 def _short(value: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ TABLE_COLUMNS = [*CELL, *_SUMMARY, "p_value", "rank_biserial"]
 _CHANGE = ["difference", "ci_low", "ci_high", "p_raw", "p_value", "rank_biserial", "cohens_dz", "n"]
 _BY_SEED = ["seed_low", "seed_high"]
 DIFFERENCE_COLUMNS = [*CELL, "reference", *_CHANGE, *_BY_SEED]
+
+ALPHA = 0.05  # a difference is told from chance by p below it, and an interval that leaves out 0
 
 Line = tuple[Any, ...]  # the values of CELL
 
@@ -150,6 +152,12 @@ def _summary(line: Line, values: pd.DataFrame, seed: int, resamples: int) -> dic
 def _test(change: np.ndarray) -> dict[str, float]:
     effect = rank_biserial(change) if len(change) > 1 else float("nan")
     return {"p_value": wilcoxon_p_value(change), "rank_biserial": effect}
+
+
+def is_clear(row: Mapping[Hashable, Any] | pd.Series) -> bool:
+    """Whether a row of :func:`differences` stands out from chance: p is small, and 0 lies outside the interval."""
+    excludes_zero = row["ci_low"] > 0 or row["ci_high"] < 0
+    return bool(excludes_zero and row["p_value"] < ALPHA)
 
 
 def corrected(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,10 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from lesionlab.metrics.statistics import DIFFERENCE_COLUMNS
+from lesionlab.metrics.statistics import ALPHA, DIFFERENCE_COLUMNS, is_clear
 from lesionlab.reporting import formats
 
-ALPHA = 0.05
 NAMED = 6  # differences that stand out, up to which the headline names each
 FEW = 10  # test patients; below this the report warns that they are few
 ENOUGH_SEEDS = 5  # trainings that differ in their seed alone; below this too
@@ -87,12 +86,6 @@ def _counted(rows: pd.DataFrame, better: pd.DataFrame, worse: pd.DataFrame) -> s
         for name, own in rows.groupby("protocol", sort=False)
     ]
     return f"Adding synthetic slices ({_patients(rows)}): {'; '.join(parts)}; the others show no clear effect."
-
-
-def is_clear(row: pd.Series) -> bool:
-    """Whether a difference stands out from chance: its interval excludes zero and p is below 0.05."""
-    excludes_zero = row["ci_low"] > 0 or row["ci_high"] < 0
-    return bool(excludes_zero and row["p_value"] < ALPHA)
 
 
 def comparisons(differences: pd.DataFrame | None, metric: str = "dice") -> list[dict[str, Any]]:

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lesionlab.metrics.statistics import RESAMPLES, corrected, differences
+from lesionlab.metrics.statistics import RESAMPLES, corrected, differences, is_clear
 from lesionlab.trials.published import paper_of
 
-ALPHA = 0.05
 HOLDS, FAILS, OPEN = "holds here", "does not hold here", "cannot be told"
 CLAIM_COLUMNS = [
     "claim",
@@ -200,10 +199,9 @@ def _over_sequences(table: pd.DataFrame, value: str) -> pd.DataFrame:
 
 def verdict(row: Mapping[Hashable, Any], sign: int) -> str:
     """What a difference, its interval and its p say of a claim of this sign."""
-    low, high = sorted((sign * row["ci_low"], sign * row["ci_high"]))
-    if not row["p_value"] < ALPHA:
+    if not is_clear(row):
         return OPEN
-    return HOLDS if low > 0 else FAILS if high < 0 else OPEN
+    return HOLDS if sign * row["ci_low"] > 0 else FAILS  # both ends lie on one side of 0
 
 
 def summary(tested: pd.DataFrame) -> pd.DataFrame:
