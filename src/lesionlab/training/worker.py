@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import torch.distributed
+
 from lesionlab.data.parent import end_with_stdin
 from lesionlab.errors import InputError
 from lesionlab.training.checkpoint import load_method
@@ -25,6 +27,13 @@ def main(place: Path) -> int:
     end_with_stdin()
     logging.basicConfig(level=logging.INFO if leads else logging.WARNING, format="%(message)s")
     job = Job.model_validate_json((place / JOB).read_text(encoding="utf-8"))
+    status = _train(job, place, leads)
+    if status != _FAILED:
+        _leave_the_others()
+    return status
+
+
+def _train(job: Job, place: Path, leads: bool) -> int:
     try:
         job.run(load_method(place / START).train(), leads)
     except (InputError, Diverged, Interrupted) as error:
@@ -39,6 +48,16 @@ def main(place: Path) -> int:
             tell_ending(place, error)
         raise
     return 0
+
+
+def _leave_the_others() -> None:
+    """At an end that all processes reach: let go what they share.
+
+    gloo's threads that outlive the interpreter end a finished process by SIGABRT now and then
+    (github.com/pytorch/pytorch/pull/179291). After a failure the others may wait for this process, and letting go hang.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _wait_for(path: Path) -> None:
