@@ -24,6 +24,7 @@ changes = st.lists(st.integers(-4, 4).map(float), min_size=2, max_size=9).map(np
 def test_bootstrap_of_equal_values_is_that_value():
     assert bootstrap_ci(np.full(5, 0.7), seed=0) == pytest.approx((0.7, 0.7))
     assert all(np.isnan(bootstrap_ci(np.array([0.7]), seed=0)))
+    assert all(np.isnan(bootstrap_ci(np.empty(0), seed=0)))
 
 
 def test_bootstrap_agrees_with_normal_theory_and_scipy():

@@ -10,6 +10,7 @@ import torch
 from lesionlab.training import folder as folders
 from lesionlab.training.checkpoint import load
 from lesionlab.training.loop import CHECKPOINT, HISTORY, TRAINED
+from lesionlab.training.run import COMING_BEST
 from lesionlab.training.runs import TrainingRun, train_once
 
 
@@ -45,6 +46,14 @@ def test_a_checkpoint_of_an_unfinished_training_is_kept(tmp_path, train):
     (tmp_path / "run" / TRAINED).unlink()
     train("two", seed=1)
     assert load(tmp_path / "run.replaced" / CHECKPOINT)["training"]["step"] == 6
+
+
+def test_a_best_that_still_waits_for_its_checkpoint_is_kept(tmp_path, train):
+    train("one")
+    (tmp_path / "run" / TRAINED).rename(tmp_path / "run" / COMING_BEST)
+    (tmp_path / "run" / CHECKPOINT).unlink()
+    train("two", seed=1)
+    assert (tmp_path / "run.replaced" / COMING_BEST).is_file()
 
 
 def test_what_had_not_come_to_a_checkpoint_is_not_kept(tmp_path, train):

@@ -26,7 +26,8 @@ def expected_confidence(error: np.ndarray | float, weight: float) -> np.ndarray:
 
     Args:
         error: >= 0, in units of the images (range 2).
-        weight: lambda_cm at the end of the training: 0.1, or 0.03 where the mean confidence exceeded 0.7.
+        weight: lambda_cm by which the confidence was learnt: 0.1, 0.03 where the mean confidence exceeded 0.7, or a
+            mean over steps of both; NaN gives NaN.
     """
     with np.errstate(divide="ignore"):
         return np.minimum(1.0, weight / np.asarray(error, np.float64))

@@ -21,8 +21,9 @@ def bootstrap_ci(
 
     Subjects and trainings are crossed, and drawn independently of each other (Owen 2007, the pigeonhole bootstrap): the
     interval tells of other subjects and of other trainings, where there are several. Of few trainings it tells too
-    little: three resampled vary by 2/3 of what three new ones would. Given paired differences it is the interval of the
-    mean difference.
+    little: three resampled vary by 2/3 of what three new ones would. Where each subject has trainings of its own, as in
+    the folds of a leave-one-out experiment, it is wider than need be. Given paired differences it is the interval of
+    the mean difference.
 
     Args:
         values: one value per subject, ``(n,)``, or per subject and training, ``(n, k)``.
@@ -33,9 +34,9 @@ def bootstrap_ci(
     Returns:
         Lower and upper bound; NaN for fewer than two subjects, which tell nothing about the spread.
     """
-    values = np.asarray(values, np.float64).reshape(len(values), -1)
     if len(values) < 2:
         return float("nan"), float("nan")
+    values = np.asarray(values, np.float64).reshape(len(values), -1)
     rng = np.random.default_rng(seed)
     of_trainings = values[rng.integers(len(values), size=(resamples, len(values)))].mean(axis=1)
     trainings = rng.integers(values.shape[1], size=of_trainings.shape)

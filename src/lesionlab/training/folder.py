@@ -17,7 +17,7 @@ from lesionlab.data.artifact import write_json
 from lesionlab.data.lock import RUNS
 from lesionlab.training.identity import SHOWN, difference
 from lesionlab.training.launch import JOB_FOLDER
-from lesionlab.training.run import BEST, CHECKPOINT, TRAINED
+from lesionlab.training.run import BEST, CHECKPOINT, COMING_BEST, TRAINED
 
 SUBJECTS = "subjects.json"  # who was learnt from
 VALIDATED_ON = "validation.json"
@@ -76,7 +76,8 @@ def _make_room(folder: Path) -> None:
     any other run moves the rest.
     """
     leaving, kept = _beside(folder, _LEAVING), _beside(folder, REPLACED)
-    worth = leaving.exists() or any((folder / name).exists() for name in (TRAINED, CHECKPOINT, BEST))
+    weights = TRAINED, CHECKPOINT, BEST, COMING_BEST
+    worth = leaving.exists() or any((folder / name).exists() for name in weights)
     # What names the run goes last.
     for old in sorted(folder.iterdir(), key=lambda path: path.name == _STARTED):
         if old.name != RUNS:

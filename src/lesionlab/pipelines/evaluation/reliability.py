@@ -61,7 +61,8 @@ def _lambda_learnt_with(method: Method, history: pd.DataFrame) -> float:
     """lambda_cm as the confidence maps have learnt it, which decides the confidence that Eq. 1 asks for.
 
     The rule goes to and fro between its two values, step by step: what it comes to is the mean over the last half of
-    the training, each step counting as its rate. NaN where Eq. 1 was no part of the loss.
+    the training, each step counting as its rate. Of a checkpoint chosen as the best of earlier steps it is only about
+    right. NaN where Eq. 1 was no part of the loss.
     """
     assert isinstance(method, SAMR)
     if not dict(method.options.weights).get("confidence"):
