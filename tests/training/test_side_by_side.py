@@ -94,7 +94,15 @@ def test_a_signal_between_two_works_stops_as_well():
         side_by_side({"a": work}, 2)
 
 
-def test_control_c_stops_as_well():
+@pytest.fixture
+def control_c():
+    """Ctrl-C as in a terminal; a shell's jobs in the background are born deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_control_c_stops_as_well(control_c):
     begun = []
 
     def work(where):
@@ -106,6 +114,23 @@ def test_control_c_stops_as_well():
     with pytest.raises(KeyboardInterrupt):
         side_by_side(dict.fromkeys("abcdef", work), 2)
     assert len(begun) <= 2
+
+
+def test_control_c_while_work_is_handed_out_stops_what_has_begun():
+    asked = []
+
+    class CutShort(dict):
+        def items(self):
+            yield from list(super().items())
+            raise KeyboardInterrupt
+
+    def work(where):
+        wait_until_asked(where)
+        asked.append(where.processes.asked)
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(CutShort(a=work), 2)
+    assert asked == [True]
 
 
 def test_a_failure_is_raised_before_what_was_asked_to_stop(caplog):

@@ -108,9 +108,9 @@ class _Crew:
     def do(self, works: Mapping[str, Callable[[Place], Any]]) -> None:
         """All of them, or those at work when one fails or a signal comes."""
         with self._pool:
-            for name, work in works.items():
-                self._pool.submit(self._one, name, work)
             try:
+                for name, work in works.items():
+                    self._pool.submit(self._one, name, work)
                 self._pool.shutdown(wait=True)
             except BaseException:  # Ctrl-C; leaving the pool would wait for all that has not begun
                 self._processes.terminate()
