@@ -17,8 +17,9 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from lesionlab.data.subject_store import SubjectStore
 from lesionlab.imaging.boundaries import boundary_offsets, tissue_classes
+
+from lesionlab.stages.subject_store import SubjectStore
 
 MASKS = ("brain", "lesion")
 AXES = "xyz"

@@ -29,14 +29,14 @@ import numpy as np
 import psutil
 from scipy import ndimage
 
-from lesionlab.data.engine import Engine
-from lesionlab.data.lock import RUNS
-from lesionlab.data.stage import run_stage
-from lesionlab.data.subject_store import MANIFEST, StudyResult, SubjectStore
-from lesionlab.imaging.bias import BiasOptions, correct_study
-from lesionlab.imaging.brain import apply_mask
-from lesionlab.imaging.n4 import N4Options
+from lesionlab.imaging.anatomy.brain import apply_mask
+from lesionlab.imaging.intensity.bias import BiasOptions, correct_study
+from lesionlab.imaging.intensity.n4 import N4Options
 from lesionlab.imaging.volume import Volume
+from lesionlab.stages.engine import Engine
+from lesionlab.stages.lock import RUNS
+from lesionlab.stages.stage import run_stage
+from lesionlab.stages.subject_store import MANIFEST, StudyResult, SubjectStore
 
 KINDS = ("worker", "run", "run and workers")
 STAGES = ("brain", "bias")

@@ -23,9 +23,9 @@ import yaml
 from entries import record
 from scipy import ndimage
 
-from lesionlab.data.batches import Slices
 from lesionlab.methods.base import Task
 from lesionlab.methods.registry import make_method
+from lesionlab.slices.batches import Slices
 from lesionlab.training.loop import fit
 from lesionlab.training.options import TrainingOptions
 

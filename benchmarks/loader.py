@@ -23,10 +23,10 @@ import torch
 from entries import record
 from training import CASES, MIB, TASK, machine, method_options, random_slices
 
-from lesionlab.data.artifact import writing
-from lesionlab.data.batches import Slices, SliceSource
-from lesionlab.data.mapped_slices import ARRAYS, Selection, open_slices
 from lesionlab.methods.registry import make_method
+from lesionlab.slices.batches import Slices, SliceSource
+from lesionlab.slices.mapped import ARRAYS, Selection, open_slices
+from lesionlab.stages.artifact import writing
 from lesionlab.training.loop import fit
 from lesionlab.training.options import TrainingOptions
 

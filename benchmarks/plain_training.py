@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
-from lesionlab.data.batches import Batch
 from lesionlab.methods.base import Method
 from lesionlab.methods.cgsamr import CGSAMR
 from lesionlab.methods.samr import SAMR
 from lesionlab.methods.unet import UNetSegmenter
+from lesionlab.slices.batches import Batch
 
 TORCHS_OWN = (nn.Conv2d, nn.ReflectionPad2d, nn.BatchNorm2d)
 REGIONS = 3

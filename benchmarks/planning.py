@@ -26,15 +26,15 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from lesionlab.data.cohort import cohort_table
-from lesionlab.data.engine import Engine
-from lesionlab.data.fingerprints import study_fingerprints
-from lesionlab.data.memory import peak_bytes
-from lesionlab.data.plan import Link, parameters_of, plan_chain
-from lesionlab.data.stage import code_of_stage, run_stage
-from lesionlab.data.subject_store import StudyResult, SubjectStore
-from lesionlab.imaging.nifti import read_volume, write_volume
+from lesionlab.cohort.table import cohort_table
+from lesionlab.imaging.formats.nifti import read_volume, write_volume
 from lesionlab.imaging.volume import Volume
+from lesionlab.stages.engine import Engine
+from lesionlab.stages.fingerprints import study_fingerprints
+from lesionlab.stages.memory import peak_bytes
+from lesionlab.stages.plan import Link, parameters_of, plan_chain
+from lesionlab.stages.stage import code_of_stage, run_stage
+from lesionlab.stages.subject_store import StudyResult, SubjectStore
 
 STAGES = ("coregister", "brain", "bias")
 PHASES = ("start", "first", "again", "one_changed")

@@ -29,14 +29,14 @@ import numpy as np
 import pandas as pd
 from planting import KINDS, Patient
 
-from lesionlab.data.engine import Engine
-from lesionlab.data.limits import MEASURE_COLUMNS, QCOptions, flags, judged_measures
-from lesionlab.data.subject_store import SubjectStore
-from lesionlab.data.workers import run_parallel
 from lesionlab.imaging.quality import measure_study, profile_distances, study_profiles
+from lesionlab.imaging.quality.limits import MEASURE_COLUMNS, QCOptions, flags, judged_measures
 from lesionlab.imaging.volume import Volume
 from lesionlab.pipelines.preprocess.quality import all_measures
 from lesionlab.pipelines.preprocess.quality_stages import PROFILES, STAGES, QualityJob, measure
+from lesionlab.stages.engine import Engine
+from lesionlab.stages.subject_store import SubjectStore
+from lesionlab.stages.workers import run_parallel
 
 _log = logging.getLogger(__name__)
 

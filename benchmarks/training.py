@@ -32,9 +32,9 @@ from plain_training import plain_step
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from lesionlab.data.batches import Batch, Slices
 from lesionlab.methods.base import Task
 from lesionlab.methods.registry import make_method
+from lesionlab.slices.batches import Batch, Slices
 from lesionlab.training.memory import keep_freed_memory
 
 PROJECT = Path(__file__).parents[1]

@@ -27,9 +27,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lesionlab.data.batches import Slices
 from lesionlab.methods.base import Task
 from lesionlab.methods.registry import make_method
+from lesionlab.slices.batches import Slices
 from lesionlab.training.checkpoint import load, load_method
 from lesionlab.training.loop import CHECKPOINT, HISTORY, TRAINED, fit
 from lesionlab.training.options import TrainingOptions

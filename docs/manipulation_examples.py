@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionlab.data.manipulation import Donor, ManipulationOptions, manipulate
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.slices import FIRST_LESION
+from lesionlab.augmentation.manipulation import Donor, ManipulationOptions, manipulate
 from lesionlab.methods.applying import draw
 from lesionlab.reporting import panels
 from lesionlab.reporting.panels import LabelledSlice
+from lesionlab.slices.cutting import FIRST_LESION
+from lesionlab.slices.store import SliceStore
 from lesionlab.training.runs import TrainingRun
 
 PICTURE = Path(__file__).parent / "img/manipulations.png"

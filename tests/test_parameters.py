@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from lesionlab.cohort.layout import find_layout
 from lesionlab.config import ConfigurationError, ExperimentConfigLoader, validate_parameters
-from lesionlab.data.engine import Engine
-from lesionlab.data.layout import find_layout
 from lesionlab.imaging.phantom import SEQUENCES
 from lesionlab.parameters import Parameters, RunOptions, known_names, merged
 from lesionlab.settings import CONFIG_LOADER_ARGS
+from lesionlab.stages.engine import Engine
 
 CONF = Path(__file__).parents[1] / "conf"
 # conf/local is the user's own and no part of the repository.

@@ -15,11 +15,11 @@ from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node, pipeline
 
-from lesionlab.data.lock import StoreLock, release_locks
 from lesionlab.datasets import FoldersDataset, TextDataset, WholeParquetDataset
 from lesionlab.errors import InputError
 from lesionlab.parameters import RunOptions
 from lesionlab.run_lock import LockHooks
+from lesionlab.stages.lock import StoreLock, release_locks
 
 
 @pytest.fixture(autouse=True)

@@ -22,9 +22,9 @@ from kedro.pipeline.node import Node
 from pydantic import BaseModel
 
 import lesionlab
-from lesionlab.data.limits import held_back
-from lesionlab.data.names import listed
 from lesionlab.errors import InputError
+from lesionlab.imaging.quality.limits import held_back
+from lesionlab.names import listed
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.preprocess.pipeline import JUDGED, STORES
 from lesionlab.pipelines.preprocess.quality import stage_failures

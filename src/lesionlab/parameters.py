@@ -10,27 +10,27 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
-from lesionlab.data.conventional import ConventionalOptions
-from lesionlab.data.engine import Engine
-from lesionlab.data.layout import Layout
-from lesionlab.data.limits import QCOptions
-from lesionlab.data.manipulation import ManipulationOptions
-from lesionlab.data.names import check_name, listed, suggestion
-from lesionlab.data.slice_rules import SliceRules
-from lesionlab.data.splits import SplitOptions
+from lesionlab.augmentation.conventional import ConventionalOptions
+from lesionlab.augmentation.manipulation import ManipulationOptions
+from lesionlab.cohort.layout import Layout
+from lesionlab.cohort.splits import SplitOptions
 from lesionlab.errors import InputError
-from lesionlab.imaging.atlas import AtlasOptions
-from lesionlab.imaging.bias import BiasOptions
-from lesionlab.imaging.brain import BrainOptions
+from lesionlab.imaging.anatomy.atlas import AtlasOptions
+from lesionlab.imaging.anatomy.brain import BrainOptions
+from lesionlab.imaging.anatomy.tissue import TissueOptions
 from lesionlab.imaging.grid import GridOptions
+from lesionlab.imaging.intensity.bias import BiasOptions
+from lesionlab.imaging.intensity.standardize import StandardizeOptions
 from lesionlab.imaging.phantom.options import PhantomOptions
-from lesionlab.imaging.registration import CoregisterOptions
-from lesionlab.imaging.standardize import StandardizeOptions
-from lesionlab.imaging.template_space import TemplateOptions
-from lesionlab.imaging.tissue import TissueOptions
+from lesionlab.imaging.quality.limits import QCOptions
+from lesionlab.imaging.registration.coregistration import CoregisterOptions
+from lesionlab.imaging.registration.template_space import TemplateOptions
 from lesionlab.methods.cgsamr import CGSAMROptions
 from lesionlab.methods.samr import SAMROptions
 from lesionlab.methods.unet import UNetOptions
+from lesionlab.names import check_name, listed, suggestion
+from lesionlab.slices.rules import SliceRules
+from lesionlab.stages.engine import Engine
 from lesionlab.training.options import TrainingOptions
 from lesionlab.trials.options import METHOD_TITLES, Arm, SynthesizerName, TrialOptions, Variant
 from lesionlab.trials.plan import NO_SYNTHESIZER, Recipe

@@ -9,9 +9,9 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
-from lesionlab.data.lock import hold, keep_locks, release_locks
 from lesionlab.datasets.folders import Folders
 from lesionlab.parameters import RunOptions
+from lesionlab.stages.lock import hold, keep_locks, release_locks
 
 _FOLDERS = "folders"
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.slices import StudySlices
-from lesionlab.data.stage import run_stage
-from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.imaging.volume import Volume
+from lesionlab.slices.cutting import StudySlices
+from lesionlab.slices.store import SliceStore
+from lesionlab.stages.stage import run_stage
+from lesionlab.stages.subject_store import StudyResult, SubjectStore
 
 
 def study(level: int) -> StudyResult:

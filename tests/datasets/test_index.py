@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from kedro.io import DatasetError
 
-from lesionlab.data.artifact import seal
-from lesionlab.data.slice_store import SliceStore
 from lesionlab.datasets import SliceStoresDataset, TrainingRunsDataset
+from lesionlab.slices.store import SliceStore
+from lesionlab.stages.artifact import seal
 from lesionlab.training.runs import TrainingRun
 
 

@@ -12,11 +12,11 @@ import pytest
 from kedro.io import DatasetError
 from PIL import Image
 
-from lesionlab.data.lock import StoreLock, keep_locks, release_locks
-from lesionlab.data.stage import run_stage
-from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.datasets import SliceStoreDataset, SubjectStoreDataset
 from lesionlab.errors import InputError
+from lesionlab.stages.lock import StoreLock, keep_locks, release_locks
+from lesionlab.stages.stage import run_stage
+from lesionlab.stages.subject_store import StudyResult, SubjectStore
 
 KINDS = [SubjectStoreDataset, SliceStoreDataset]
 

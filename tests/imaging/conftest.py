@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from lesionlab.imaging.anatomy.warped_study import Member
 from lesionlab.imaging.ants_bridge import ensure_reproducible
 from lesionlab.imaging.phantom import PhantomOptions, PhantomSubject, make_subject
 from lesionlab.imaging.volume import Volume
-from lesionlab.imaging.warped_study import Member
 
 ensure_reproducible()
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lesionlab.imaging.grid import Grid, GridOptions
+from lesionlab.imaging.intensity.standardize import StandardizeOptions, fit_mapping
 from lesionlab.imaging.raw_to_grid import image_on_grid
 from lesionlab.imaging.resample import resample, resample_like
-from lesionlab.imaging.standardize import StandardizeOptions, fit_mapping
 from lesionlab.imaging.volume import Volume
 
 SHAPE = (20, 22, 12)

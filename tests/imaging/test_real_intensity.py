@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lesionlab.imaging.bias import BiasOptions, StudyCorrected, correct_study
-from lesionlab.imaging.nifti import read_volume
+from lesionlab.imaging.formats.nifti import read_volume
+from lesionlab.imaging.intensity.bias import BiasOptions, StudyCorrected, correct_study
 
 REPOSITORY = Path(__file__).parents[2]
 SCANS = Path(os.environ.get("LESIONLAB_REAL_SCANS", REPOSITORY.parent / "shared" / "data"))

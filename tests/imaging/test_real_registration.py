@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lesionlab.errors import InputError
-from lesionlab.imaging.nifti import read_volume
-from lesionlab.imaging.registration import CoregisterOptions, coregister
+from lesionlab.imaging.formats.nifti import read_volume
+from lesionlab.imaging.registration.coregistration import CoregisterOptions, coregister
 
 REPOSITORY = Path(__file__).parents[2]
 SCANS = Path(os.environ.get("LESIONLAB_REAL_SCANS", REPOSITORY.parent / "shared" / "data")) / "ms_raw"

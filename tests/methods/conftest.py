@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lesionlab.data.batches import Batch
 from lesionlab.methods.base import Task
+from lesionlab.slices.batches import Batch
 
 CGSAMR = {
     "generator": {"width": 2, "downs": 2, "encoder_blocks": 1, "decoder_blocks": 1, "norm": "instance"},

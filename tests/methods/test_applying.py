@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lesionlab.data.slice_store import Rows
 from lesionlab.methods.applying import draw, judge, segment
 from lesionlab.methods.registry import make_method
+from lesionlab.slices.store import Rows
 
 UNET = {"network": {"width": 2, "depth": 2}}
 

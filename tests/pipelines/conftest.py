@@ -17,9 +17,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.slices import StudySlices
 from lesionlab.methods.registry import entry
+from lesionlab.slices.cutting import StudySlices
+from lesionlab.slices.store import SliceStore
 from lesionlab.training.options import TrainingOptions
 from lesionlab.trials.options import METHOD_TITLES, Arm, TrialOptions
 from lesionlab.trials.plan import Recipe, TrialPlan, plan_trial

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.subject_store import SubjectStore
-from lesionlab.imaging.nifti import read_volume, write_volume
+from lesionlab.imaging.formats.nifti import read_volume, write_volume
+from lesionlab.slices.store import SliceStore
+from lesionlab.stages.subject_store import SubjectStore
 
 TRUNCATED, SPOILT = "phantom-02", "phantom-04"
 

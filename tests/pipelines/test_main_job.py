@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.subject_store import SubjectStore
 from lesionlab.metrics.statistics import TABLE_COLUMNS
+from lesionlab.slices.store import SliceStore
+from lesionlab.stages.subject_store import SubjectStore
 from lesionlab.training.runs import TrainingRun
 
 CLASSES = ["edema", "cavity", "tumor"]

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 import lesionlab
-from lesionlab.data.plan import plan_chain
-from lesionlab.data.stage import StageError
-from lesionlab.data.subject_store import StudyResult
-from lesionlab.imaging import bias, grid
+from lesionlab.imaging import grid
+from lesionlab.imaging.intensity import bias
 from lesionlab.imaging.volume import Volume
 from lesionlab.methods.cgsamr import CGSAMR
 from lesionlab.methods.unet import UNetSegmenter
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines import running
 from lesionlab.pipelines.preprocess import stages
+from lesionlab.stages.plan import plan_chain
+from lesionlab.stages.stage import StageError
+from lesionlab.stages.subject_store import StudyResult
 
 SOURCES = Path(lesionlab.__file__).parent
 
@@ -112,7 +113,7 @@ def test_the_code_of_a_method_is_all_it_imports(edit, module):
     [
         (UNetSegmenter, "lesionlab.losses.confidence"),
         (UNetSegmenter, "lesionlab.methods.cgsamr"),
-        (bias.correct_study, "lesionlab.imaging.atlas"),
+        (bias.correct_study, "lesionlab.imaging.anatomy.atlas"),
         (CGSAMR, "lesionlab.reporting.report"),
     ],
 )
@@ -147,7 +148,7 @@ def test_a_stage_whose_code_changed_is_computed_again(tmp_path, edit):
     root = tmp_path / "stage"
     run(root, {"a": 1.0})
     first = written(root)
-    edit("lesionlab.imaging.atlas")  # the grid does without
+    edit("lesionlab.imaging.anatomy.atlas")  # the grid does without
     run(root, {"a": 1.0})
     assert written(root) == first
     edit("lesionlab.imaging.grid")

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lesionlab.data.facts import ScanSchema, scans_table
-from lesionlab.data.oddities import find_oddities
+from lesionlab.cohort.facts import ScanSchema, scans_table
+from lesionlab.cohort.oddities import find_oddities
 from lesionlab.reporting.cohort_page import code_summary, render_cohort, sequence_summary
 
 EVIL = "<script>alert('x')</script>&\"quote\".nii.gz"

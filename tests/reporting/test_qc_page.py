@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from lesionlab.data.limits import MEASURE_COLUMNS, Limit, QCOptions, flags, judged_measures
+from lesionlab.imaging.quality.limits import MEASURE_COLUMNS, Limit, QCOptions, flags, judged_measures
 from lesionlab.reporting.pages import file_name
 from lesionlab.reporting.qc_page import StudyQC, ranking, render_qc, summarise
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from lesionlab.data.batches import Slices
 from lesionlab.methods.base import Method, Task
 from lesionlab.methods.registry import make_method
+from lesionlab.slices.batches import Slices
 from lesionlab.training.options import TrainingOptions
 
 TASK = Task(sequences=("T1w", "FLAIR"), lesion_classes=("edema", "tumor"))

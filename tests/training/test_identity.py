@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lesionlab.data.batches import Slices
 from lesionlab.errors import InputError
+from lesionlab.slices.batches import Slices
 from lesionlab.training.identity import difference, identify, require_same_run
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionlab.data.mapped_slices import Selection
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.slices import StudySlices
 from lesionlab.errors import InputError
 from lesionlab.methods.base import Task
 from lesionlab.methods.registry import make_method
+from lesionlab.slices.cutting import StudySlices
+from lesionlab.slices.mapped import Selection
+from lesionlab.slices.store import SliceStore
 from lesionlab.training.best import BestRule
 from lesionlab.training.checkpoint import load
 from lesionlab.training.launch import Maker, fit_on_devices

@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from lesionlab.data.batches import EpochSampler
+from lesionlab.slices.batches import EpochSampler
 from lesionlab.training.loader import Loader, make_sampler, reads_ahead
 from lesionlab.training.loop import fit
 from lesionlab.training.ranks import Ranks

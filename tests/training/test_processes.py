@@ -14,7 +14,7 @@ from lesionlab.training.processes import Processes
 
 CHILD = """
 import os, sys, time
-from lesionlab.data.parent import end_with_stdin
+from lesionlab.stages.parent import end_with_stdin
 end_with_stdin()
 open(sys.argv[1] + ".part", "w").write(str(os.getpid()))
 os.rename(sys.argv[1] + ".part", sys.argv[1])

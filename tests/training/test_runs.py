@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lesionlab.data.artifact import is_current
+from lesionlab.stages.artifact import is_current
 from lesionlab.training.checkpoint import load
 from lesionlab.training.loop import CHECKPOINT, TRAINED, fit
 from lesionlab.training.runs import SUBJECTS, TrainingRun, train_once

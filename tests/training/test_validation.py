@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.slices import StudySlices
+from lesionlab.slices.cutting import StudySlices
+from lesionlab.slices.store import SliceStore
 from lesionlab.training.validation import validation_accuracy, validation_dice
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kedro.io import AbstractDataset, DatasetError
 
-from lesionlab.data.artifact import RECEIPT, is_current, read_receipt, writing
-from lesionlab.data.fingerprints import fingerprint_of
+from lesionlab.stages.artifact import RECEIPT, is_current, read_receipt, writing
+from lesionlab.stages.fingerprints import fingerprint_of
 
 
 class GalleryDataset(AbstractDataset[Mapping[str, Path], dict[str, Path]]):

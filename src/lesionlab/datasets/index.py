@@ -16,8 +16,8 @@ from typing import Any, Protocol, TypeVar
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
 
-from lesionlab.data.artifact import is_current, read_receipt, write_json
-from lesionlab.data.slice_store import SliceStore
+from lesionlab.slices.store import SliceStore
+from lesionlab.stages.artifact import is_current, read_receipt, write_json
 from lesionlab.training.runs import TrainingRun
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import TablePreview
 
-from lesionlab.data.artifact import write_json
+from lesionlab.stages.artifact import write_json
 from lesionlab.trials.plan import TrialPlan
 
 

@@ -13,12 +13,12 @@ from typing import Protocol, TypeVar
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import ImagePreview, TablePreview
 
-from lesionlab.data.artifact import read_receipt
-from lesionlab.data.lock import hold
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.slices import plane
-from lesionlab.data.subject_store import SubjectStore
 from lesionlab.datasets.pictures import plane_preview
+from lesionlab.slices.cutting import plane
+from lesionlab.slices.store import SliceStore
+from lesionlab.stages.artifact import read_receipt
+from lesionlab.stages.lock import hold
+from lesionlab.stages.subject_store import SubjectStore
 
 _PREVIEW_ROWS = 20
 

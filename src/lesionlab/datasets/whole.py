@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import CSVDataset, ParquetDataset
 
-from lesionlab.data.artifact import aside_of
+from lesionlab.stages.artifact import aside_of
 
 
 class _FileDataset(Protocol):

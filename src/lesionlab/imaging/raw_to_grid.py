@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from lesionlab.imaging.bias import apply_field
 from lesionlab.imaging.grid import Grid, GridOptions
+from lesionlab.imaging.intensity.bias import apply_field
+from lesionlab.imaging.intensity.standardize import IntensityMap
 from lesionlab.imaging.resample import resample, resample_like
-from lesionlab.imaging.standardize import IntensityMap
 from lesionlab.imaging.volume import Volume
 
 _SHELL = 2  # voxels around the brain that tell whether a scan is stripped

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lesionlab.data.batches import Batch
 from lesionlab.methods.base import Method, Segmenter, Synthesizer
 from lesionlab.methods.samr import SAMR
 from lesionlab.networks.decoder import Synthesis
+from lesionlab.slices.batches import Batch
 
 SLICES = 32  # on the device at a time
 

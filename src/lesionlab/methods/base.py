@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lesionlab.data.batches import Batch
 from lesionlab.errors import InputError
 from lesionlab.networks.layout import aligned, in_memory_order
+from lesionlab.slices.batches import Batch
 
 KERNEL_AXES = 4
 MOMENTS = ("exp_avg", "exp_avg_sq")

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from lesionlab.data.batches import Batch
 from lesionlab.losses.adversarial import GANLoss, discriminator_loss, generator_loss, sum_over
 from lesionlab.losses.dice import shape_consistency_loss
 from lesionlab.losses.feature_matching import feature_matching_loss
@@ -27,6 +26,7 @@ from lesionlab.networks.encoder import PriorEncoder
 from lesionlab.networks.layout import join_channels, laid_out_like
 from lesionlab.networks.patchgan import LabelWiseDiscriminators, join
 from lesionlab.networks.unet import UNet, UNetShape
+from lesionlab.slices.batches import Batch
 
 BACKGROUND_INTENSITY = -1.0
 

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from lesionlab.data.batches import Batch
 from lesionlab.losses.dice import generalized_dice_loss
 from lesionlab.methods.base import AdamOptions, Method, Task, Update, at_rest
 from lesionlab.methods.label_maps import one_hot
 from lesionlab.networks.unet import UNet, UNetShape
+from lesionlab.slices.batches import Batch
 
 DEFAULT_BETAS = (0.9, 0.999)
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import lesionlab
-from lesionlab.data.fingerprints import fingerprint_of
-from lesionlab.data.plan import Link, parameters_of
-from lesionlab.data.stage import Judge, code_of_stage, run_stage
-from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.parameters import RunOptions
+from lesionlab.stages.fingerprints import fingerprint_of
+from lesionlab.stages.plan import Link, parameters_of
+from lesionlab.stages.stage import Judge, code_of_stage, run_stage
+from lesionlab.stages.subject_store import StudyResult, SubjectStore
 
 _PIPELINES = f"{lesionlab.__name__}.pipelines."
 _LIBRARIES = ("antspyx", "SimpleITK", "deepbet", "scipy")  # those whose results stages keep
@@ -34,7 +34,7 @@ def run(
     seed: int = 0,
     judge: Judge | None = None,
 ) -> SubjectStore:
-    """Run a stage over its studies (see :func:`lesionlab.data.stage.run_stage`).
+    """Run a stage over its studies (see :func:`lesionlab.stages.stage.run_stage`).
 
     Args:
         root: the stage's folder.
@@ -70,7 +70,7 @@ def link(
     options: object,
     seed: int = 0,
 ) -> Link:
-    """A stage as :func:`lesionlab.data.plan.plan_chain` plans it; what is given here is what :func:`run` gets.
+    """A stage as :func:`lesionlab.stages.plan.plan_chain` plans it; what is given here is what :func:`run` gets.
 
     Args:
         root: the stage's folder, by whose name the links after it refer to it.

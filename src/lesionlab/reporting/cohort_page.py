@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from lesionlab.data.facts import BRAIN_MASK, LESION_MASK, MASKS
+from lesionlab.cohort.facts import BRAIN_MASK, LESION_MASK, MASKS
 from lesionlab.reporting import formats, pages
 
 _SHOWN = 4  # forms of a column that the summary lists before it counts the rest
@@ -42,7 +42,7 @@ def render_cohort(
     """The page as one HTML text that needs no other file and no network; every text is escaped.
 
     Args:
-        scans: one row per file (:data:`lesionlab.data.facts.ScanSchema`).
+        scans: one row per file (:data:`lesionlab.cohort.facts.ScanSchema`).
         presence: ``study, subject, visit``, and per sequence and mask whether the study has it.
         quarantine: ``study, subject, file, reason``.
         oddities: ``study, sequence, file, oddity``.

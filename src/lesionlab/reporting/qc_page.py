@@ -11,8 +11,8 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from lesionlab.data.limits import QCOptions, held_back
-from lesionlab.data.measures import known
+from lesionlab.imaging.quality.limits import QCOptions, held_back
+from lesionlab.imaging.quality.measures import known
 from lesionlab.reporting import formats, pages
 from lesionlab.reporting.strips import strip_legend
 
@@ -132,7 +132,7 @@ def render_qc(
 
     Args:
         studies: all studies, in any order; one key may come once.
-        judged: their measures, as :func:`lesionlab.data.limits.judged_measures` gives them.
+        judged: their measures, as :func:`lesionlab.imaging.quality.limits.judged_measures` gives them.
         found: the flags among them.
         options: what the flags were found by.
         title: the page's title.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lesionlab.data.lock import StoreLock
+from lesionlab.stages.lock import StoreLock
 
 _LOCK = "training"
 _held: set[tuple[Path, int]] = set()  # by this process, with the thread that holds it

@@ -13,8 +13,8 @@ from torch import nn
 from torch.distributed import is_torchelastic_launched
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lesionlab.data.batches import Slices, SliceSource
 from lesionlab.errors import InputError
+from lesionlab.slices.batches import Slices, SliceSource
 from lesionlab.training.memory import keep_freed_memory
 from lesionlab.training.options import TrainingOptions
 

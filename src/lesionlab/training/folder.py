@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lesionlab.data.artifact import write_json
-from lesionlab.data.lock import RUNS
+from lesionlab.stages.artifact import write_json
+from lesionlab.stages.lock import RUNS
 from lesionlab.training.identity import SHOWN, difference
 from lesionlab.training.launch import JOB_FOLDER
 from lesionlab.training.run import BEST, CHECKPOINT, COMING_BEST, TRAINED

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lesionlab.data.batches import SliceSource
 from lesionlab.errors import InputError
 from lesionlab.methods.base import Method
+from lesionlab.slices.batches import SliceSource
 from lesionlab.training.options import TrainingOptions
 
 SAMPLED = 64  # values of each fresh weight that stand for the whole in a digest

@@ -19,10 +19,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from lesionlab.data.lock import RUNS
-from lesionlab.data.mapped_slices import Selection, open_slices
 from lesionlab.errors import InputError
 from lesionlab.methods.base import Method
+from lesionlab.slices.mapped import Selection, open_slices
+from lesionlab.stages.lock import RUNS
 from lesionlab.training.checkpoint import load_method, save_method
 from lesionlab.training.ending import Diverged
 from lesionlab.training.loop import TRAINED, fit

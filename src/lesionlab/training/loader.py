@@ -9,8 +9,8 @@ from types import TracebackType
 import numpy as np
 import torch
 
-from lesionlab.data.batches import Batch, EpochSampler, Shuffle, Slices, SliceSource
 from lesionlab.errors import InputError
+from lesionlab.slices.batches import Batch, EpochSampler, Shuffle, Slices, SliceSource
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.ranks import Ranks
 

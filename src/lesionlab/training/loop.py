@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesionlab.data.batches import Batch, SliceSource
 from lesionlab.methods.base import Method
+from lesionlab.slices.batches import Batch, SliceSource
 from lesionlab.training.alone import alone_in
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.randomness import own_randomness

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from lesionlab.data.batches import Batch, SliceSource
 from lesionlab.methods.base import Method, at_rest
+from lesionlab.slices.batches import Batch, SliceSource
 from lesionlab.training import checkpoint
 from lesionlab.training.best import Best
 from lesionlab.training.device import compile_networks, on_device, open_device, say_norms

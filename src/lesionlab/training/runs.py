@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lesionlab.data.artifact import is_current, seal
-from lesionlab.data.batches import Batch, SliceSource
-from lesionlab.data.mapped_slices import Selection
 from lesionlab.methods.base import Method
+from lesionlab.slices.batches import Batch, SliceSource
+from lesionlab.slices.mapped import Selection
+from lesionlab.stages.artifact import is_current, seal
 from lesionlab.training.alone import alone_in
 from lesionlab.training.checkpoint import load_method
 from lesionlab.training.device import device_here

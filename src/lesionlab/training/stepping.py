@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lesionlab.data.batches import Batch
 from lesionlab.methods.base import Method
+from lesionlab.slices.batches import Batch
 from lesionlab.training.device import lower_precision
 from lesionlab.training.ranks import Ranks
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionlab.data.mapped_slices import Selection
 from lesionlab.methods.applying import draw, segment
 from lesionlab.methods.base import Method
 from lesionlab.metrics.segmentation import FIRST_LESION, dice
 from lesionlab.metrics.synthesis import pixel_accuracy
+from lesionlab.slices.mapped import Selection
 from lesionlab.training.loop import Validate
 
 MEAN_DICE = "validation/dice"

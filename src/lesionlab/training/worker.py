@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch.distributed
 
-from lesionlab.data.parent import end_with_stdin
 from lesionlab.errors import InputError
+from lesionlab.stages.parent import end_with_stdin
 from lesionlab.training.checkpoint import load_method
 from lesionlab.training.ending import Diverged
 from lesionlab.training.launch import ENDED, JOB, START, Job, tell_ending

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from lesionlab.data.names import listed
 from lesionlab.errors import InputError
+from lesionlab.names import listed
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from lesionlab.errors import InputError
-from lesionlab.imaging.nifti import read_header, read_volume
+from lesionlab.imaging.formats.nifti import read_header, read_volume
 
 DATA = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lesionlab.data.measures import UNKNOWN, known
 from lesionlab.imaging.quality import measure_study, study_profiles
+from lesionlab.imaging.quality.measures import UNKNOWN, known
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from lesionlab.data.artifact import seal
-from lesionlab.data.slice_store import SliceStore
 from lesionlab.datasets import Folders
 from lesionlab.parameters import AugmentationOptions
 from lesionlab.pipelines.augmentation.nodes import synthesize
+from lesionlab.slices.store import SliceStore
+from lesionlab.stages.artifact import seal
 from lesionlab.training.runs import TrainingRun
 
 OPTIONS = AugmentationOptions()

@@ -10,16 +10,16 @@ import pytest
 import yaml
 from threadpoolctl import threadpool_limits
 
-from lesionlab.data.layout import Layout
-from lesionlab.data.splits import SplitOptions
-from lesionlab.data.subject_store import SubjectStore
+from lesionlab.cohort.layout import Layout
+from lesionlab.cohort.splits import SplitOptions
 from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
-from lesionlab.imaging.nifti import write_volume
+from lesionlab.imaging.formats.nifti import write_volume
 from lesionlab.imaging.phantom import PhantomOptions, make_subject
 from lesionlab.imaging.volume import Volume
 from lesionlab.parameters import CohortOptions, RunOptions
 from lesionlab.pipelines.cohort.nodes import describe_cohort, find_studies, provide_scans, split
+from lesionlab.stages.subject_store import SubjectStore
 
 REPOSITORY = Path(__file__).parents[3]
 ONE = RunOptions(workers=1)

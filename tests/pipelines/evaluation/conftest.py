@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from lesionlab.data.artifact import seal
 from lesionlab.methods.base import Task
 from lesionlab.methods.registry import make_method
+from lesionlab.stages.artifact import seal
 from lesionlab.training.checkpoint import save_method
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.runs import HISTORY, TRAINED, TrainingRun

@@ -11,19 +11,19 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lesionlab.data.artifact import seal
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.stage import run_stage
-from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
-from lesionlab.imaging.landmarks import LandmarkSet, landmarks_file
+from lesionlab.imaging.intensity.landmarks import LandmarkSet, landmarks_file
 from lesionlab.methods.unet import UNetOptions
 from lesionlab.parameters import AugmentationOptions, RunOptions
 from lesionlab.pipelines.augmentation.nodes import synthesize
 from lesionlab.pipelines.evaluation.leakage import check_leakage
 from lesionlab.pipelines.preprocess.jobs import LANDMARKS, STANDARD, TEMPLATE
 from lesionlab.pipelines.training import nodes
+from lesionlab.slices.store import SliceStore
+from lesionlab.stages.artifact import seal
+from lesionlab.stages.stage import run_stage
+from lesionlab.stages.subject_store import StudyResult, SubjectStore
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.runs import VALIDATED_ON, TrainingRun
 

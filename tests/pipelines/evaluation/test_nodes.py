@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
-from lesionlab.data.slice_store import SliceStore
 from lesionlab.methods.base import Task
 from lesionlab.metrics.statistics import SCORE_COLUMNS
 from lesionlab.parameters import CohortOptions, StatisticsOptions
 from lesionlab.pipelines.evaluation.nodes import score_segmentation, score_synthesis, tabulate
+from lesionlab.slices.store import SliceStore
 from lesionlab.training.options import TrainingOptions
 from lesionlab.trials.options import TrialOptions
 from lesionlab.trials.plan import Recipe, SynthesizerCase, TrialPlan

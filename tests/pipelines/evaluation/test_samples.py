@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.slices import StudySlices
 from lesionlab.parameters import StatisticsOptions
 from lesionlab.pipelines.evaluation.samples import (
     infer_membership,
@@ -21,6 +19,8 @@ from lesionlab.pipelines.evaluation.samples import (
     nearest_of,
     training_pictures,
 )
+from lesionlab.slices.cutting import StudySlices
+from lesionlab.slices.store import SliceStore
 from lesionlab.trials.options import Arm
 
 KEYS = ("samr/2-subjects/seed-0", "cgsamr/2-subjects/seed-0")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lesionlab.data.lock import StoreLock, keep_locks, release_locks
 from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
 from lesionlab.parameters import StatisticsOptions
 from lesionlab.pipelines.pool_folds.folds import outputs_of
 from lesionlab.pipelines.pool_folds.nodes import claims, gather, gather_leakage, gather_plan, tabulate
+from lesionlab.stages.lock import StoreLock, keep_locks, release_locks
 from lesionlab.training.options import TrainingOptions
 from lesionlab.trials.claims import OPEN
 from lesionlab.trials.options import TrialOptions

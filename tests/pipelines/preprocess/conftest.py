@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lesionlab.data.stage import run_stage
-from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.datasets import Folders
 from lesionlab.imaging.volume import Volume
+from lesionlab.stages.stage import run_stage
+from lesionlab.stages.subject_store import StudyResult, SubjectStore
 
 Study = Mapping[str, np.ndarray]
 

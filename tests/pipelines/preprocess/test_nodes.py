@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionlab.data.limits import QCOptions
-from lesionlab.data.stage import StageError
 from lesionlab.errors import InputError
-from lesionlab.imaging.atlas import AtlasOptions
-from lesionlab.imaging.nifti import write_volume
-from lesionlab.imaging.standardize import StandardizeOptions
-from lesionlab.imaging.tissue import TissueOptions
+from lesionlab.imaging.anatomy.atlas import AtlasOptions
+from lesionlab.imaging.anatomy.tissue import TissueOptions
+from lesionlab.imaging.formats.nifti import write_volume
+from lesionlab.imaging.intensity.standardize import StandardizeOptions
+from lesionlab.imaging.quality.limits import QCOptions
 from lesionlab.imaging.volume import Volume
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.preprocess import nodes
+from lesionlab.stages.stage import StageError
 
 ONE = RunOptions(workers=1)
 LENIENT = QCOptions()

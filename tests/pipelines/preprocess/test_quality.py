@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from lesionlab.data.artifact import write_json
-from lesionlab.data.limits import FLAG_COLUMNS, HELD_BACK, MEASURE_COLUMNS, QCOptions
-from lesionlab.data.stage import run_stage
-from lesionlab.data.subject_store import MANIFEST, StudyResult, SubjectStore
 from lesionlab.datasets import Folders
-from lesionlab.imaging.nifti import write_volume
+from lesionlab.imaging.formats.nifti import write_volume
+from lesionlab.imaging.quality.limits import FLAG_COLUMNS, HELD_BACK, MEASURE_COLUMNS, QCOptions
 from lesionlab.imaging.volume import Volume
 from lesionlab.parameters import CohortOptions, RunOptions
 from lesionlab.pipelines.preprocess.quality import qc_page
 from lesionlab.pipelines.preprocess.quality_stages import STAGES, draw_strips, measure_quality
+from lesionlab.stages.artifact import write_json
+from lesionlab.stages.stage import run_stage
+from lesionlab.stages.subject_store import MANIFEST, StudyResult, SubjectStore
 
 SHAPE = (40, 44, 16)
 AFFINE = np.diag([4.0, 4.0, 8.0, 1.0])

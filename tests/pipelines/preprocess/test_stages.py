@@ -6,21 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionlab.data.engine import Engine
-from lesionlab.data.layout import LesionLayout
+from lesionlab.cohort.layout import LesionLayout
 from lesionlab.errors import InputError
-from lesionlab.imaging.brain import BrainOptions
+from lesionlab.imaging.anatomy.brain import BrainOptions
+from lesionlab.imaging.anatomy.tissue import mni152
+from lesionlab.imaging.formats.nifti import write_volume
 from lesionlab.imaging.grid import GridOptions
-from lesionlab.imaging.landmarks import LandmarkSet
-from lesionlab.imaging.nifti import write_volume
-from lesionlab.imaging.registration import CoregisterOptions
-from lesionlab.imaging.standardize import StandardizeOptions, fit_landmarks, fit_mapping
-from lesionlab.imaging.template_space import TemplateOptions
-from lesionlab.imaging.tissue import mni152
+from lesionlab.imaging.intensity.landmarks import LandmarkSet
+from lesionlab.imaging.intensity.standardize import StandardizeOptions, fit_landmarks, fit_mapping
+from lesionlab.imaging.registration.coregistration import CoregisterOptions
+from lesionlab.imaging.registration.template_space import TemplateOptions
 from lesionlab.imaging.transforms import matrix_from_itk_bytes
 from lesionlab.imaging.volume import Volume
 from lesionlab.pipelines.preprocess import jobs, stages
 from lesionlab.pipelines.preprocess.jobs import Job
+from lesionlab.stages.engine import Engine
 
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
 CLASSES = ("edema", "tumor")

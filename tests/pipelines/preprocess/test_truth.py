@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionlab.data.stage import StageError
-from lesionlab.imaging.nifti import write_volume
+from lesionlab.imaging.formats.nifti import write_volume
 from lesionlab.imaging.volume import Volume
 from lesionlab.metrics import truth as measure
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.preprocess.truth import score_truth
+from lesionlab.stages.stage import StageError
 
 SHAPE = (6, 6, 4)
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])

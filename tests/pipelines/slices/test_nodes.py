@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionlab.data.slice_rules import SliceRules
-from lesionlab.data.stage import run_stage
-from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
 from lesionlab.imaging.volume import Volume
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.slices.nodes import make_slices
+from lesionlab.slices.rules import SliceRules
+from lesionlab.stages.stage import run_stage
+from lesionlab.stages.subject_store import StudyResult, SubjectStore
 
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
 RULES = SliceRules(planes="all")

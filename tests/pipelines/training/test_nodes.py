@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
+from lesionlab.augmentation.conventional import ConventionalOptions
 from lesionlab.config import ExperimentConfigLoader
-from lesionlab.data.conventional import ConventionalOptions
-from lesionlab.data.mapped_slices import open_slices
 from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
 from lesionlab.methods.registry import make_method
@@ -19,6 +18,7 @@ from lesionlab.methods.unet import UNetOptions
 from lesionlab.parameters import AugmentationOptions, RunOptions
 from lesionlab.pipelines.training import nodes
 from lesionlab.settings import CONFIG_LOADER_ARGS
+from lesionlab.slices.mapped import open_slices
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.runs import TrainingRun
 

@@ -31,7 +31,7 @@ def measure_study(stages: Stages, reference: str, wanted: Collection[str] | None
         wanted: stages to measure; all by default.
 
     Returns:
-        see :data:`lesionlab.data.measures.KNOWN` for what each means. Empty where there is no brain mask.
+        see :data:`lesionlab.imaging.quality.measures.KNOWN` for what each means. Empty where there is no brain mask.
     """
     brain = stages.get("brain", {}).get(BRAIN)
     if brain is None or not np.any(brain.data > 0) or reference not in stages.get("coregister", {}):

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from lesionlab.data.artifact import is_current, read_receipt, writing
-from lesionlab.data.fingerprints import fingerprint_of
-from lesionlab.data.manipulation import ManipulationOptions
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.slices import StudySlices
-from lesionlab.data.synthetic import PlannedSlice, synthetic_count, synthetic_plan, synthetic_slices
+from lesionlab.augmentation.manipulation import ManipulationOptions
+from lesionlab.augmentation.synthetic import PlannedSlice, synthetic_count, synthetic_plan, synthetic_slices
 from lesionlab.datasets.folders import Folders
 from lesionlab.methods.applying import draw
 from lesionlab.parameters import AugmentationOptions
 from lesionlab.pipelines.running import code_of
+from lesionlab.slices.cutting import StudySlices
+from lesionlab.slices.store import SliceStore
+from lesionlab.stages.artifact import is_current, read_receipt, writing
+from lesionlab.stages.fingerprints import fingerprint_of
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 

@@ -8,18 +8,18 @@ from typing import Any
 import mlflow
 import pandas as pd
 
-from lesionlab.data.checks import CheckOptions, read_cohort
-from lesionlab.data.fingerprints import cohort_fingerprint, fingerprint_of
-from lesionlab.data.layout import find_layout
-from lesionlab.data.oddities import find_oddities
-from lesionlab.data.splits import SplitOptions, split_record, split_subjects
-from lesionlab.data.subject_store import StudyResult
+from lesionlab.cohort.checks import CheckOptions, read_cohort
+from lesionlab.cohort.layout import find_layout
+from lesionlab.cohort.oddities import find_oddities
+from lesionlab.cohort.splits import SplitOptions, split_record, split_subjects
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
 from lesionlab.imaging.phantom import PhantomOptions, make_subject, subject_files, subject_name
 from lesionlab.parameters import CohortOptions, RunOptions
 from lesionlab.pipelines.running import run
 from lesionlab.reporting.cohort_page import render_cohort
+from lesionlab.stages.fingerprints import cohort_fingerprint, fingerprint_of
+from lesionlab.stages.subject_store import StudyResult
 
 PHANTOM = "phantom"
 SUFFIX = ".nii.gz"

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.subject_store import SubjectStore
-from lesionlab.imaging.landmarks import read_landmark_set
+from lesionlab.imaging.intensity.landmarks import read_landmark_set
 from lesionlab.pipelines.preprocess.jobs import LANDMARKS, STANDARD, TEMPLATE
+from lesionlab.slices.store import SliceStore
+from lesionlab.stages.subject_store import SubjectStore
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials import leakage
 from lesionlab.trials.plan import TrialPlan

@@ -8,8 +8,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from lesionlab.data.slice_store import SliceArrays, SliceStore
-from lesionlab.data.slices import IMAGE_BACKGROUND, NORMAL_BRAIN
 from lesionlab.errors import InputError
 from lesionlab.methods.applying import draw, segment
 from lesionlab.methods.base import Method
@@ -17,6 +15,8 @@ from lesionlab.metrics import calibration, segmentation, statistics, synthesis
 from lesionlab.metrics.distances import chunks
 from lesionlab.parameters import CohortOptions, PublishedScore, StatisticsOptions
 from lesionlab.pipelines.evaluation.reliability import error_of
+from lesionlab.slices.cutting import IMAGE_BACKGROUND, NORMAL_BRAIN
+from lesionlab.slices.store import SliceArrays, SliceStore
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.claims import claims_of, hold_against
 from lesionlab.trials.plan import NO_SYNTHESIZER, SegmenterCase, SynthesizerCase, TrialPlan

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lesionlab.data.slice_store import SliceArrays, SliceStore
 from lesionlab.losses.confidence import shrink
 from lesionlab.methods.applying import draw
 from lesionlab.methods.base import Method
@@ -17,6 +16,7 @@ from lesionlab.metrics import calibration
 from lesionlab.networks.decoder import Synthesis
 from lesionlab.parameters import StatisticsOptions
 from lesionlab.pipelines.evaluation.samples import about, parts_of
+from lesionlab.slices.store import SliceArrays, SliceStore
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.plan import TrialPlan
 

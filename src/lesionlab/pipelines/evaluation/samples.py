@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesionlab.data.batches import Slices
-from lesionlab.data.slice_store import Rows, SliceStore
-from lesionlab.data.synthetic import synthetic_count
+from lesionlab.augmentation.synthetic import synthetic_count
 from lesionlab.methods.applying import judge, segment
 from lesionlab.methods.samr import SAMR
 from lesionlab.methods.unet import UNetSegmenter
 from lesionlab.metrics import memorisation, sample_quality
 from lesionlab.metrics.segmentation import FIRST_LESION, dice
 from lesionlab.parameters import StatisticsOptions
+from lesionlab.slices.batches import Slices
+from lesionlab.slices.store import Rows, SliceStore
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 

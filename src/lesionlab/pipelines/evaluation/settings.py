@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lesionlab.data.fingerprints import fingerprint_of
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.evaluation import nodes
 from lesionlab.pipelines.running import code_of
+from lesionlab.stages.fingerprints import fingerprint_of
 
 _INDIFFERENT: dict[str, Any] = {
     "workspace": True,

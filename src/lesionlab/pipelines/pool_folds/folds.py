@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesionlab.data.lock import hold
-from lesionlab.data.names import listed
-from lesionlab.data.slice_store import SliceStore
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
+from lesionlab.names import listed
+from lesionlab.slices.store import SliceStore
+from lesionlab.stages.lock import hold
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.plan import TrialPlan
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lesionlab.data.lock import hold
-from lesionlab.data.names import listed
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
+from lesionlab.names import listed
 from lesionlab.pipelines.evaluation.nodes import claims, tabulate
 from lesionlab.pipelines.pool_folds.folds import SEGMENTATION, files_of, folds_of, largest, outputs_of
+from lesionlab.stages.lock import hold
 from lesionlab.trials.plan import TrialPlan
 
 __all__ = ["claims", "gather", "gather_leakage", "gather_plan", "tabulate"]

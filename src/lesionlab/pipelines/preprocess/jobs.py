@@ -13,19 +13,19 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import pandas as pd
 
-from lesionlab.data.engine import Engine
-from lesionlab.data.layout import LesionLayout
-from lesionlab.data.lesions import read_lesion
-from lesionlab.data.subject_store import SubjectStore
-from lesionlab.data.workers import run_parallel
-from lesionlab.imaging.atlas import AtlasOptions
+from lesionlab.cohort.layout import LesionLayout
+from lesionlab.cohort.lesions import read_lesion
+from lesionlab.imaging.anatomy.atlas import AtlasOptions
+from lesionlab.imaging.anatomy.warped_study import Member
+from lesionlab.imaging.formats.nifti import read_volume
 from lesionlab.imaging.grid import GridOptions
-from lesionlab.imaging.nifti import read_volume
-from lesionlab.imaging.registration import CoregisterOptions
-from lesionlab.imaging.standardize import StandardizeOptions
-from lesionlab.imaging.template_space import TemplateOptions
+from lesionlab.imaging.intensity.standardize import StandardizeOptions
+from lesionlab.imaging.registration.coregistration import CoregisterOptions
+from lesionlab.imaging.registration.template_space import TemplateOptions
 from lesionlab.imaging.volume import Volume
-from lesionlab.imaging.warped_study import Member
+from lesionlab.stages.engine import Engine
+from lesionlab.stages.subject_store import SubjectStore
+from lesionlab.stages.workers import run_parallel
 
 BRAIN, LESION, FIELD = "brain", "lesion", "field_"
 MASKS = (BRAIN, LESION)

@@ -7,22 +7,20 @@ from typing import Any
 
 import pandas as pd
 
-from lesionlab.data.cohort import lacking
-from lesionlab.data.fingerprints import file_fingerprint
-from lesionlab.data.layout import find_layout
-from lesionlab.data.limits import QCOptions, judge
-from lesionlab.data.names import listed
-from lesionlab.data.subject_store import SubjectStore
+from lesionlab.cohort.layout import find_layout
+from lesionlab.cohort.table import lacking
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
-from lesionlab.imaging.atlas import AtlasOptions
-from lesionlab.imaging.bias import BiasOptions
-from lesionlab.imaging.brain import BrainOptions
+from lesionlab.imaging.anatomy.atlas import AtlasOptions
+from lesionlab.imaging.anatomy.brain import BrainOptions
+from lesionlab.imaging.anatomy.tissue import TissueOptions
 from lesionlab.imaging.grid import GridOptions
-from lesionlab.imaging.registration import CoregisterOptions
-from lesionlab.imaging.standardize import StandardizeOptions
-from lesionlab.imaging.template_space import TemplateOptions
-from lesionlab.imaging.tissue import TissueOptions
+from lesionlab.imaging.intensity.bias import BiasOptions
+from lesionlab.imaging.intensity.standardize import StandardizeOptions
+from lesionlab.imaging.quality.limits import QCOptions, judge
+from lesionlab.imaging.registration.coregistration import CoregisterOptions
+from lesionlab.imaging.registration.template_space import TemplateOptions
+from lesionlab.names import listed
 from lesionlab.parameters import CohortOptions, RunOptions
 from lesionlab.pipelines.preprocess.jobs import GridJob, Job, LandmarksJob, Scans, TemplateJob, sequence_names
 from lesionlab.pipelines.preprocess.recipes import (
@@ -38,6 +36,8 @@ from lesionlab.pipelines.preprocess.recipes import (
     whole_in,
 )
 from lesionlab.pipelines.running import run
+from lesionlab.stages.fingerprints import file_fingerprint
+from lesionlab.stages.subject_store import SubjectStore
 
 
 def coregister(

@@ -8,18 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from lesionlab.data.fingerprints import file_fingerprint
-from lesionlab.data.layout import find_layout
-from lesionlab.data.plan import Link, Plan, plan_chain
+from lesionlab.cohort.layout import find_layout
 from lesionlab.datasets.folders import Folders
-from lesionlab.imaging.atlas import AtlasOptions
-from lesionlab.imaging.bias import BiasOptions
-from lesionlab.imaging.brain import BrainOptions
+from lesionlab.imaging.anatomy.atlas import AtlasOptions
+from lesionlab.imaging.anatomy.brain import BrainOptions
+from lesionlab.imaging.anatomy.tissue import TissueOptions
 from lesionlab.imaging.grid import GridOptions
-from lesionlab.imaging.registration import CoregisterOptions
-from lesionlab.imaging.standardize import StandardizeOptions
-from lesionlab.imaging.template_space import TemplateOptions
-from lesionlab.imaging.tissue import TissueOptions
+from lesionlab.imaging.intensity.bias import BiasOptions
+from lesionlab.imaging.intensity.standardize import StandardizeOptions
+from lesionlab.imaging.registration.coregistration import CoregisterOptions
+from lesionlab.imaging.registration.template_space import TemplateOptions
 from lesionlab.parameters import CohortOptions
 from lesionlab.pipelines.preprocess.recipes import (
     RECIPES,
@@ -33,6 +31,8 @@ from lesionlab.pipelines.preprocess.recipes import (
     whole_in,
 )
 from lesionlab.pipelines.running import link
+from lesionlab.stages.fingerprints import file_fingerprint
+from lesionlab.stages.plan import Link, Plan, plan_chain
 
 PLAN_COLUMNS = ["stage", "study", "cause"]
 

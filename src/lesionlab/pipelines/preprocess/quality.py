@@ -9,15 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from lesionlab.data.limits import HELD_BACK, MEASURE_COLUMNS, QCOptions, flags, judged_measures
-from lesionlab.data.measures import with_ratios
-from lesionlab.data.subject_store import SubjectStore
 from lesionlab.imaging.quality import profile_distances
+from lesionlab.imaging.quality.limits import HELD_BACK, MEASURE_COLUMNS, QCOptions, flags, judged_measures
+from lesionlab.imaging.quality.measures import with_ratios
 from lesionlab.imaging.quality.profiles import Profile
 from lesionlab.parameters import CohortOptions
 from lesionlab.pipelines.preprocess.quality_stages import OF_STAGE, PROFILES, STRIP, Stores, by_stage
 from lesionlab.reporting.pages import file_name
 from lesionlab.reporting.qc_page import StudyQC, ranking, render_qc, summarise
+from lesionlab.stages.subject_store import SubjectStore
 
 STRIPS_FOLDER = "strips"  # of the page's pictures, beside it
 

@@ -8,19 +8,22 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lesionlab.data.cohort import lacking
-from lesionlab.data.fingerprints import file_fingerprint, fingerprint_of, study_fingerprints
-from lesionlab.data.layout import Layout
-from lesionlab.data.lesions import read_lesion
-from lesionlab.data.subject_store import StudyResult
+from lesionlab.cohort.layout import Layout
+from lesionlab.cohort.lesions import read_lesion
+from lesionlab.cohort.table import lacking
 from lesionlab.datasets.folders import Folders
-from lesionlab.imaging import atlas, bias, brain, grid, group_template, registration, standardize, tissue
-from lesionlab.imaging.nifti import read_volume
+from lesionlab.imaging import grid
+from lesionlab.imaging.anatomy import atlas, brain, group_template, tissue
+from lesionlab.imaging.formats.nifti import read_volume
+from lesionlab.imaging.intensity import bias, standardize
 from lesionlab.imaging.raw_to_grid import image_on_grid
+from lesionlab.imaging.registration import coregistration
+from lesionlab.imaging.registration.template_space import to_template
 from lesionlab.imaging.study import pick_reference
-from lesionlab.imaging.template_space import to_template
 from lesionlab.pipelines.preprocess import stages
 from lesionlab.pipelines.preprocess.jobs import STANDARD, TEMPLATE
+from lesionlab.stages.fingerprints import file_fingerprint, fingerprint_of, study_fingerprints
+from lesionlab.stages.subject_store import StudyResult
 
 Keys = Mapping[str, str]  # study to fingerprint
 
@@ -41,7 +44,7 @@ class Recipe(NamedTuple):
 
 RECIPES = {
     "coregister": Recipe(
-        stages.coregister_study, [registration.coregister, pick_reference, read_lesion, read_volume], shared=True
+        stages.coregister_study, [coregistration.coregister, pick_reference, read_lesion, read_volume], shared=True
     ),
     "brain": Recipe(stages.brain_study, [brain.extract_brain], shared=True),
     "bias": Recipe(stages.bias_study, [bias.correct_study], shared=True),

@@ -12,22 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionlab.data.subject_store import RECORD, StudyResult, SubjectStore
-from lesionlab.data.workers import run_parallel
-from lesionlab.imaging.atlas import AtlasOptions, align_template, load_template
-from lesionlab.imaging.bias import BiasOptions, correct_study
-from lesionlab.imaging.brain import BrainOptions, apply_mask, extract_brain
+from lesionlab.imaging.anatomy.atlas import AtlasOptions, align_template, load_template
+from lesionlab.imaging.anatomy.brain import BrainOptions, apply_mask, extract_brain
+from lesionlab.imaging.anatomy.group_template import build_template
+from lesionlab.imaging.anatomy.tissue import TissueOptions, segment_tissues
 from lesionlab.imaging.grid import labels_to_grid, make_grid
-from lesionlab.imaging.group_template import build_template
-from lesionlab.imaging.intensity_map import IntensityMap
-from lesionlab.imaging.landmarks import Landmarks, LandmarkSet, landmarks_file, read_landmarks
+from lesionlab.imaging.intensity.bias import BiasOptions, correct_study
+from lesionlab.imaging.intensity.intensity_map import IntensityMap
+from lesionlab.imaging.intensity.landmarks import Landmarks, LandmarkSet, landmarks_file, read_landmarks
+from lesionlab.imaging.intensity.standardize import StandardizeOptions, fit_landmarks, standardize
 from lesionlab.imaging.raw_to_grid import image_on_grid
-from lesionlab.imaging.registration import coregister
-from lesionlab.imaging.standardize import StandardizeOptions, fit_landmarks, standardize
+from lesionlab.imaging.registration.coregistration import coregister
+from lesionlab.imaging.registration.template_space import load_template as load_space
+from lesionlab.imaging.registration.template_space import to_template
 from lesionlab.imaging.study import pick_reference, sequence_of
-from lesionlab.imaging.template_space import load_template as load_space
-from lesionlab.imaging.template_space import to_template
-from lesionlab.imaging.tissue import TissueOptions, segment_tissues
 from lesionlab.imaging.transforms import itk_transform_bytes
 from lesionlab.imaging.volume import Volume
 from lesionlab.pipelines.preprocess.jobs import (
@@ -48,6 +46,8 @@ from lesionlab.pipelines.preprocess.jobs import (
     sequence_names,
     sequences,
 )
+from lesionlab.stages.subject_store import RECORD, StudyResult, SubjectStore
+from lesionlab.stages.workers import run_parallel
 
 
 def coregister_study(scans: Scans) -> StudyResult:

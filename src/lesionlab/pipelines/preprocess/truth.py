@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesionlab.data.fingerprints import fingerprint_of
-from lesionlab.data.subject_store import StudyResult, SubjectStore
 from lesionlab.datasets.folders import Folders
-from lesionlab.imaging.nifti import read_header
+from lesionlab.imaging.anatomy.tissue import TISSUES
+from lesionlab.imaging.formats.nifti import read_header
 from lesionlab.imaging.resample import resample_like
-from lesionlab.imaging.tissue import TISSUES
 from lesionlab.imaging.volume import Volume
 from lesionlab.metrics import truth as measure
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.preprocess.jobs import BRAIN, FIELD, in_reference_space, reference_of, sequences
 from lesionlab.pipelines.preprocess.quality_stages import by_stage
 from lesionlab.pipelines.running import run
+from lesionlab.stages.fingerprints import fingerprint_of
+from lesionlab.stages.subject_store import StudyResult, SubjectStore
 
 LESION_LABEL = 2
 WHITE_MATTER = "white_matter"  # in a study's record: what the spread between studies is made of

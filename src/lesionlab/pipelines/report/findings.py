@@ -10,12 +10,12 @@ import mlflow
 import pandas as pd
 from mlflow.entities import Run
 
-from lesionlab.data.fingerprints import cohort_fingerprint
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.report import pictures, words
 from lesionlab.pipelines.report.paper_tables import rebuilt
 from lesionlab.pipelines.report.results import Results
 from lesionlab.reporting.content import ReportContent
+from lesionlab.stages.fingerprints import cohort_fingerprint
 from lesionlab.trials.claims import parts_taken_away
 from lesionlab.trials.claims import summary as claim_summary
 

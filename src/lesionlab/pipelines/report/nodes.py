@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from lesionlab.data.slice_store import SliceStore
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.report import pictures, words
 from lesionlab.pipelines.report.findings import findings
@@ -16,6 +15,7 @@ from lesionlab.pipelines.report.results import Results
 from lesionlab.reporting.content import Picture
 from lesionlab.reporting.qc_page import QCSummary
 from lesionlab.reporting.report import render_report
+from lesionlab.slices.store import SliceStore
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.plan import TrialPlan
 

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.slices import FIRST_LESION
 from lesionlab.methods.applying import draw, segment
 from lesionlab.pipelines.evaluation import samples
 from lesionlab.pipelines.evaluation.nodes import test_subjects
@@ -18,6 +16,8 @@ from lesionlab.pipelines.training.nodes import preview_places, preview_split
 from lesionlab.reporting import charts, curves, panels, sample_charts
 from lesionlab.reporting.content import Picture
 from lesionlab.reporting.panels import LabelledSlice
+from lesionlab.slices.cutting import FIRST_LESION
+from lesionlab.slices.store import SliceStore
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lesionlab.data.coverage import share_in_slices
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.synthetic import synthetic_count
+from lesionlab.augmentation.synthetic import synthetic_count
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.evaluation.nodes import ATLAS, MEAN_IMAGE, NORMAL_FLOOR, lesion_floor
 from lesionlab.reporting.content import Step
+from lesionlab.slices.coverage import share_in_slices
+from lesionlab.slices.store import SliceStore
 from lesionlab.training.options import TrainingOptions
 from lesionlab.trials.plan import Recipe, TrialPlan
 

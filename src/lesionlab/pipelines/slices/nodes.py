@@ -7,20 +7,20 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from lesionlab.data.artifact import is_current, writing
-from lesionlab.data.cohort import lacking
-from lesionlab.data.coverage import share_in_slices
-from lesionlab.data.fingerprints import fingerprint_of
-from lesionlab.data.limits import held_back
-from lesionlab.data.slice_rules import SliceRules
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.slices import StudySlices, study_slices
-from lesionlab.data.subject_store import SubjectStore
+from lesionlab.cohort.table import lacking
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
+from lesionlab.imaging.quality.limits import held_back
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.preprocess.jobs import BRAIN, LESION, sequences
 from lesionlab.pipelines.running import code_of
+from lesionlab.slices.coverage import share_in_slices
+from lesionlab.slices.cutting import StudySlices, study_slices
+from lesionlab.slices.rules import SliceRules
+from lesionlab.slices.store import SliceStore
+from lesionlab.stages.artifact import is_current, writing
+from lesionlab.stages.fingerprints import fingerprint_of
+from lesionlab.stages.subject_store import SubjectStore
 
 _ENOUGH = 0.6  # of the lesions' volume, times the step between planes: below it planes or grid are hardly as meant
 

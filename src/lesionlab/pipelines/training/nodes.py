@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesionlab.data.conventional import ConventionalOptions, augment, augmenter
-from lesionlab.data.fingerprints import fingerprint_of
-from lesionlab.data.mapped_slices import Selection
-from lesionlab.data.slice_store import SliceStore
-from lesionlab.data.synthetic import synthetic_count
+from lesionlab.augmentation.conventional import ConventionalOptions, augment, augmenter
+from lesionlab.augmentation.synthetic import synthetic_count
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
 from lesionlab.methods.base import Task
@@ -23,6 +20,9 @@ from lesionlab.methods.unet import UNetOptions, UNetSegmenter
 from lesionlab.parameters import AugmentationOptions, Parameters, RunOptions
 from lesionlab.pipelines.running import code_of
 from lesionlab.pipelines.tracking import make_tracker, tracking_variables
+from lesionlab.slices.mapped import Selection
+from lesionlab.slices.store import SliceStore
+from lesionlab.stages.fingerprints import fingerprint_of
 from lesionlab.training.launch import Maker
 from lesionlab.training.loop import fit
 from lesionlab.training.options import TrainingOptions

@@ -1,0 +1,1 @@
+"""Lesion manipulation, conventional changes, synthetic slices."""

@@ -1,0 +1,200 @@
+"""Splits by subject: seeded, stratified by lesion volume, and written down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from lesionlab.cohort.readers.tables import read_table
+from lesionlab.cohort.table import SPLITS, CohortSchema
+from lesionlab.errors import InputError
+from lesionlab.names import suggestion
+
+UNLABELLED = -1  # the stratum of subjects without a lesion mask
+
+
+class SplitOptions(BaseModel):
+    """How subjects are divided. Whole numbers count subjects, numbers below 1 are a fraction of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    protocol: Literal["holdout", "leave_one_out"] = "holdout"
+    test: int | float = Field(5, ge=0, description="test subjects (holdout); leave_one_out tests the fold's subject")
+    validation: int | float = Field(3, ge=0, description="validation subjects")
+    strata: int = Field(3, ge=1, description="groups of equal size, by lesion volume, that each split draws from alike")
+    fold: int = Field(0, ge=0, description="leave_one_out: which subject is the test one, in the order of their names")
+    seed: int = 0
+    keep: str | None = Field(
+        None, description="an earlier split record (CSV with subject and split): its subjects stay where they were"
+    )
+    new: Literal["train", "draw"] = Field(
+        "train", description="subjects that `keep` (or the cohort's own split) does not name; draw: as the sizes ask"
+    )
+
+
+def split_subjects(table: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
+    """Give every subject, with all its studies, to train, validation or test.
+
+    Within each stratum of lesion volume the subjects are drawn at random by the seed; each split's share of a stratum
+    is within one subject of proportional. The same subjects and options give the same split in any order of rows.
+
+    A subject with a split already (``options.keep``, else the table's own) keeps it, whoever else is in the cohort.
+    The others go to train, or, with ``new: draw``, are drawn until test and validation have the sizes asked for.
+
+    Args:
+        table: a cohort (``CohortSchema``), ``lesion_ml`` filled where there are masks.
+        options: protocol and sizes.
+
+    Returns:
+        The cohort with ``split`` filled.
+
+    Raises:
+        InputError: no subject is left for training, a fold that does not exist, a record that cannot be read, or a
+            protocol that has no room for splits given beforehand.
+    """
+    strata = _strata(_subject_volumes(table), options.strata)
+    kept = _kept(table, options)
+    split = pd.Series("train", index=strata.index)
+    split[kept.index] = kept
+    for name, drawn in _drawn(strata, kept, options).items():
+        split[drawn] = name
+    _check_train_is_left(split, options)
+    return CohortSchema.validate(table.assign(split=table["subject"].map(split)))
+
+
+def read_split(file: Path | str) -> dict[str, str]:
+    """Subject to split of an earlier split record.
+
+    Raises:
+        InputError: the file is no such table, holds a word that is no split, or a subject in two of them.
+    """
+    table = read_table(Path(file), ("subject", "split"), ())
+    wrong = next((word for word in table["split"] if word not in SPLITS), None)
+    torn = table.groupby("subject")["split"].nunique()
+    if wrong is None and not (torn > 1).any():
+        return dict(zip(table["subject"], table["split"], strict=True))
+    raise InputError(
+        "the split record holds a word that is no split" if wrong is not None else "a subject is in two splits",
+        given=repr(wrong) if wrong is not None else f"subject {torn.index[torn > 1][0]}",
+        allowed=f"{', '.join(SPLITS)}, one for each subject",
+        cure=f"{suggestion(wrong or '', SPLITS)}correct the record that `splits.keep` names",
+        file=file,
+    )
+
+
+def split_record(table: pd.DataFrame, options: SplitOptions | None = None) -> pd.DataFrame:
+    """The split, one row per subject, to be written down beside the results.
+
+    Returns:
+        ``subject``, ``split``, ``lesion_ml`` (mean over visits), ``stratum`` (0 has the smallest; -1 without a mask).
+    """
+    subjects = _subject_volumes(table)
+    strata = _strata(subjects, (options or SplitOptions()).strata)
+    split = table.groupby("subject")["split"].first()
+    columns = {"subject": subjects.index, "split": split[subjects.index].to_numpy(), "lesion_ml": subjects.to_numpy()}
+    return pd.DataFrame({**columns, "stratum": strata[subjects.index].to_numpy()}).reset_index(drop=True)
+
+
+def _subject_volumes(table: pd.DataFrame) -> pd.Series:
+    """Lesion volume per subject, ml, by name: the mean over its studies, NaN where none has a mask."""
+    studies = table.drop_duplicates("study").groupby("subject")["lesion_ml"].mean()
+    return studies.sort_index()
+
+
+def _strata(volumes: pd.Series, count: int) -> pd.Series:
+    """The stratum of each subject: groups of equal size by rank of the volume, equal volumes by name."""
+    ranked = volumes.dropna().sort_values(kind="stable").index
+    strata = pd.Series(UNLABELLED, index=volumes.index)
+    for number, group in enumerate(np.array_split(np.arange(len(ranked)), min(count, max(len(ranked), 1)))):
+        strata[ranked[group]] = number
+    return strata
+
+
+def _kept(table: pd.DataFrame, options: SplitOptions) -> pd.Series:
+    """The split of the subjects that have one beforehand, by name."""
+    own = table[table["split"] != ""].groupby("subject")["split"].first()
+    kept = {**own, **(read_split(options.keep) if options.keep is not None else {})}
+    if kept and options.protocol == "leave_one_out":
+        raise InputError(
+            "leave_one_out has no room for splits given beforehand",
+            given=f"splits.keep {options.keep}" if options.keep is not None else "a split in the cohort's own table",
+            allowed="one of both",
+            cure="set splits.protocol to holdout, or take the given split away",
+        )
+    here = {subject: kept[subject] for subject in sorted(set(table["subject"])) if subject in kept}
+    return pd.Series(here, dtype=object)
+
+
+def _drawn(strata: pd.Series, kept: pd.Series, options: SplitOptions) -> dict[str, list[str]]:
+    """The subjects that the seed gives to test and validation, besides those that are there already."""
+    free = strata.drop(index=kept.index)
+    if len(kept) and options.new == "train":
+        return {}
+    held_out = options.protocol == "leave_one_out"
+    rng = np.random.default_rng(options.seed)
+    sizes = {"test": 1 if held_out else _count(options.test, len(strata))}
+    sizes["validation"] = _count(options.validation, len(strata))
+    if not len(kept):
+        _check_sizes(len(strata), sizes, options)
+    drawn: dict[str, list[str]] = {}
+    for name, size in sizes.items():
+        lacking = min(max(0, size - int((kept == name).sum())), len(free))
+        drawn[name] = _fold(free, options) if held_out and name == "test" else _draw(free, lacking, rng)
+        free = free.drop(index=drawn[name])
+    return drawn
+
+
+def _fold(strata: pd.Series, options: SplitOptions) -> list[str]:
+    if options.fold >= len(strata):
+        raise InputError(
+            "the fold does not exist",
+            given=f"fold {options.fold}",
+            allowed=f"0 to {len(strata) - 1}, one per subject",
+            cure="choose one of these folds",
+        )
+    return [str(strata.index[options.fold])]
+
+
+def _count(size: int | float, subjects: int) -> int:
+    """Subjects for a count or a fraction; a fraction above 0 gives one subject at least."""
+    if isinstance(size, int) or size == 0 or size >= 1:
+        return int(size)
+    return max(1, round(size * subjects))
+
+
+def _draw(strata: pd.Series, count: int, rng: np.random.Generator) -> list[str]:
+    """Draw subjects from all strata alike: whole parts of the quotas, then one more by largest remainder."""
+    sizes = strata.value_counts().sort_index()
+    quotas = sizes * count / max(len(strata), 1)
+    numbers = (quotas // 1).astype(int)
+    order = rng.permutation(len(sizes))  # which of equal remainders comes first
+    remainders = (quotas - numbers).round(9).iloc[order].sort_values(ascending=False, kind="stable")
+    for stratum in remainders.index[: count - int(numbers.sum())]:
+        numbers[stratum] += 1
+    drawn = [rng.permutation(strata.index[strata == stratum])[:number] for stratum, number in numbers.items()]
+    return [str(subject) for group in drawn for subject in group]
+
+
+def _check_sizes(subjects: int, sizes: dict[str, int], options: SplitOptions) -> None:
+    if subjects - sum(sizes.values()) < 1:
+        raise InputError(
+            "the training split is empty",
+            given=f"{subjects} subjects, protocol {options.protocol}, test {sizes['test']}, "
+            f"validation {sizes['validation']}",
+            allowed=f"test and validation of {subjects - 1} subjects together at most",
+            cure="lower `test` or `validation` of the split, or add subjects to the cohort",
+        )
+
+
+def _check_train_is_left(split: pd.Series, options: SplitOptions) -> None:
+    if not (split == "train").any():
+        raise InputError(
+            "the training split is empty",
+            given=f"{len(split)} subjects, all of them given to validation or test by {options.keep or 'the cohort'}",
+            allowed="at least one subject for training",
+            cure="name another record in `splits.keep`, or add subjects to the cohort",
+        )

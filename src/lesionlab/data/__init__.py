@@ -1,1 +1,0 @@
-"""From files to batches: cohort discovery, stores, slice rules, lesion manipulation."""

@@ -1,0 +1,1 @@
+"""Brain, tissues, atlas and group template."""

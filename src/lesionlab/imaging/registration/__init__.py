@@ -1,0 +1,1 @@
+"""Rigid and affine alignment of sequences with one another and with a template."""

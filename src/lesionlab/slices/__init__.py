@@ -1,0 +1,1 @@
+"""Slices and their store, slice rules, batches, streams."""
