@@ -102,7 +102,8 @@ class Registered:
     Attributes:
         matrix: ``(4, 4)`` float64, RAS mm of the fixed scan -> RAS mm of the moving scan.
         qc: the measures of :func:`lesionlab.imaging.registration.alignment.measure`; ``rotation_deg``;
-            ``translation_mm`` (at the centre of the fixed scan's field of view); ``searched``: 1 where the start had to be searched for, else 0.
+            ``translation_mm`` (at the centre of the fixed scan's field of view); ``searched``: 1 where the start had to
+            be searched for, else 0.
     """
 
     matrix: np.ndarray
