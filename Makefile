@@ -8,7 +8,7 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_DISABLE_AGENT_SKILLS_PROMPT := true
 
-.PHONY: help demo test lint format install folds unknown clean
+.PHONY: help demo test lint format install folds clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,27 +37,21 @@ test: install  ## lint, types, import arrows and tests
 format: install  ## put the code in form
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-# Leave-one-subject-out: one run per fold, then one set of tables and a page over all folds.
-# FOLDS is the number of subjects, ENV names the experiment, TRIAL is cgsamr, samr, ablation or comparison, PARAMS adds
-# parameters (run.allow_failures=true where studies are quarantined).
+# In folds (splits.protocol folds or leave_one_out): one run per fold, then one set of tables and a page over all of them.
+# FOLDS is their number, ENV names the experiment, TRIAL a trial (a synthesizer's name, comparison, ablation, ..), PARAMS
+# adds parameters (run.allow_failures=true where studies are quarantined).
 ENV ?= cgsamr_brats2015
 FOLDS ?= 4
 TRIAL ?= cgsamr
 PARAMS ?=
-PIPELINE_cgsamr := cgsamr_augment_eval
-PIPELINE_samr := samr_augment_eval
-PIPELINE_ablation := ablation_eval
-PIPELINE_comparison := comparison_eval
-folds: $(if $(PIPELINE_$(TRIAL)),install,unknown)  ## leave-one-subject-out: the trial TRIAL of the experiment ENV over FOLDS folds, then one page
-	@for fold in $$(seq 0 $$(($(FOLDS) - 1))); do \
+folds: install  ## the trial TRIAL of the experiment ENV over FOLDS folds, then one page
+	@pipeline=$$($(BIN)/python -m lesionlab.pipeline_registry $(TRIAL)) || exit 1; \
+	for fold in $$(seq 0 $$(($(FOLDS) - 1))); do \
 	  echo "== fold $$fold of $(FOLDS)"; \
-	  $(BIN)/kedro run --env=$(ENV) --pipelines=$(PIPELINE_$(TRIAL)) --params=splits.fold=$$fold$(PARAMS:%=,%) || exit 1; \
+	  $(BIN)/kedro run --env=$(ENV) --pipelines=$$pipeline --params=splits.fold=$$fold$(PARAMS:%=,%) || exit 1; \
 	done
 	@$(BIN)/kedro run --env=$(ENV) --pipelines=$(TRIAL)_pool_folds $(PARAMS:%=--params=%)
 	@$(BIN)/python -m lesionlab.reporting.open data/experiments/$(ENV)/08_reporting/$(TRIAL)/report.html
-
-unknown:
-	@echo "there is no trial $(TRIAL); TRIAL is cgsamr, samr, ablation or comparison" >&2; exit 1
 
 clean:  ## remove what runs wrote (data, runs), keep the environment
 	@rm -rf data/0* data/experiments mlflow.db mlartifacts

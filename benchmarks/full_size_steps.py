@@ -41,7 +41,8 @@ def main() -> None:
     parameters = yaml.safe_load((PROJECT / f"conf/{options.method}_jhu/parameters.yml").read_text(encoding="utf-8"))
     side = parameters["grid"]["size"][0]
     slices = smooth_slices(options.batch, side)
-    method = make_method(options.method, parameters[options.method], Task(sequences=SEQUENCES, lesion_classes=CLASSES))
+    settings = {name: value for name, value in parameters[options.method].items() if name != "training"}
+    method = make_method(options.method, settings, Task(sequences=SEQUENCES, lesion_classes=CLASSES))
     times: list[float] = []
     training = TrainingOptions(
         unit="steps",
@@ -80,9 +81,8 @@ def smooth_slices(count: int, side: int) -> Slices:
         noise = ndimage.gaussian_filter(rng.normal(size=(count, channels, side, side)), (0, 0, 3, 3))
         return np.where(labels > 0, np.tanh(noise / noise.std()), -1).astype(np.float32)
 
-    tissues = np.zeros((count, 3, side, side), np.float32)
     maps = np.broadcast_to(labels, (count, side, side))
-    return Slices.from_arrays(images(len(SEQUENCES)), maps, images(3 * len(SEQUENCES)), tissues)
+    return Slices.from_arrays(images(len(SEQUENCES)), maps, images(3 * len(SEQUENCES)))
 
 
 class Stopwatch:

@@ -14,6 +14,7 @@ import argparse
 import os
 import resource
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +26,7 @@ from training import CASES, MIB, TASK, machine, method_options, random_slices
 
 from lesionlab.methods.registry import make_method
 from lesionlab.slices.batches import Slices, SliceSource
-from lesionlab.slices.mapped import ARRAYS, Selection, open_slices
+from lesionlab.slices.mapped import Selection, open_slices
 from lesionlab.stages.artifact import writing
 from lesionlab.training.loop import fit
 from lesionlab.training.options import TrainingOptions
@@ -60,8 +61,9 @@ def measure(case: str, kind: str, options: argparse.Namespace) -> dict[str, Any]
     method = make_method(settings["method"], method_options(settings), TASK).to(options.device)
     with TemporaryDirectory(dir=Path(__file__).parent) as folder:  # here, for /tmp may lie in memory
         store = Path(folder) / "store"
-        size = write_store(store, settings, count)
-        slices = opened(store, kind)
+        fields = method.streams["slices"].fields
+        size = write_store(store, settings, count, fields)
+        slices = opened(store, kind, fields)
         epochs = Epochs(store if kind == "disk" else None)
         steps = count // settings["batch"]
         training = TrainingOptions(
@@ -81,18 +83,18 @@ def measure(case: str, kind: str, options: argparse.Namespace) -> dict[str, Any]
     return entry(case, kind, options, epochs, size / MIB)
 
 
-def write_store(store: Path, settings: dict[str, Any], count: int) -> int:
-    """Random slices on disk, as the stage slices leaves them but for the table; how many bytes they take."""
-    slices = random_slices(settings["size"], count, prior=settings["method"] != "unet")
+def write_store(store: Path, settings: dict[str, Any], count: int, fields: Sequence[str]) -> int:
+    """Random slices on disk, as the stage slices leaves them but for the table; how many bytes these fields take."""
+    tensors = random_slices(settings["size"], count).tensors
     with writing(store, "random") as folder:
-        for name, array in zip(ARRAYS, (slices.images, slices.labels, slices.atlas, slices.tissues), strict=True):
-            np.save(folder / f"{name}.npy", array.numpy())
-    return sum(path.stat().st_size for path in store.glob("*.npy"))
+        for name, tensor in tensors.items():
+            np.save(folder / f"{name}.npy", tensor.numpy())
+    return sum((store / f"{name}.npy").stat().st_size for name in fields)
 
 
-def opened(store: Path, kind: str) -> SliceSource:
-    """The store's slices, in memory or on disk."""
-    slices = open_slices([Selection(store=store)], "map" if kind == "disk" else "load")
+def opened(store: Path, kind: str, fields: tuple[str, ...]) -> SliceSource:
+    """The fields of the store's slices that a method reads, in memory or on disk."""
+    slices = open_slices([Selection(store=store, fields=fields)], "map" if kind == "disk" else "load")
     assert isinstance(slices, Slices) == (kind == "memory")
     return slices
 

@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lesionlab.methods.base import Task
 from lesionlab.methods.registry import make_method
-from lesionlab.slices.batches import Batch, Slices
+from lesionlab.slices.batches import FIELDS, TISSUES, Batch, Slices
 from lesionlab.training.memory import keep_freed_memory
+from lesionlab.training.stepping import TrainingStep
 
 PROJECT = Path(__file__).parents[1]
 TASK = Task(sequences=("T1w", "T1ce", "T2w", "FLAIR", "APTw"), lesion_classes=("edema", "cavity", "tumor"))
@@ -100,8 +101,8 @@ class Side:
 
     def __init__(self, side: str, case: dict[str, Any], device: torch.device, compiled: bool) -> None:
         self.plain, self.device, self.batch_size = side == "plain", device, case["batch"]
-        self.slices = random_slices(case["size"], prior=case["method"] != "unet")
         self.method = make_method(case["method"], method_options(case), TASK).to(device)
+        self.slices = random_slices(case["size"], fields=self.method.streams["slices"].fields)
         self.loaded = self.taken = 0.0
         if self.plain:
             self.step = plain_step(self.method)
@@ -117,7 +118,7 @@ class Side:
     def own_step(self, batch: Batch) -> dict[str, Tensor]:
         """One step in bfloat16."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            return self.method.training_step(batch, self.update)
+            return self.method.training_step({"slices": batch}, TrainingStep(0, 1, self.update))
 
     def update(self, name: str, loss: Tensor) -> None:
         """As the loop does it, without clipping."""
@@ -142,8 +143,8 @@ class Side:
         """A batch on the device, in the networks' memory format."""
         batch = self.slices.take(np.random.default_rng(0).permutation(KEPT_SLICES)[: self.batch_size])
         layout = torch.contiguous_format if self.plain else torch.channels_last
-        moved = (t.to(self.device, memory_format=layout) if t.ndim == 4 else t.to(self.device) for t in batch)
-        return Batch(*moved)
+        device = self.device
+        return batch.map(lambda t: t.to(device, memory_format=layout) if t.ndim == 4 else t.to(device))
 
     def wait(self) -> None:
         """Until the device has done what it was told."""
@@ -167,18 +168,14 @@ class Side:
 
 
 def method_options(case: dict[str, Any]) -> dict[str, Any]:
-    """The demo's options (SAMR has CG-SAMR's, with its own layout), and what the case changes in them."""
-    parameters = yaml.safe_load((PROJECT / "conf/base/parameters.yml").read_text(encoding="utf-8"))
-    base = parameters["unet" if case["method"] == "unet" else "cgsamr"]
-    changes = case.get("options", {})
-    return {key: {**value, **changes.get(key, {})} for key, value in base.items()}
+    """The demo's options, and what the case changes in them."""
+    path = PROJECT / f"conf/base/parameters/methods/{case['method']}.yml"
+    base, changes = yaml.safe_load(path.read_text(encoding="utf-8"))[case["method"]], case.get("options", {})
+    return {key: {**value, **changes.get(key, {})} for key, value in base.items() if key != "training"}
 
 
-def random_slices(size: tuple[int, int], count: int = KEPT_SLICES, prior: bool = True) -> Slices:
-    """Slices of noise with a round brain and a lesion of three classes: speed depends on their size alone.
-
-    Without `prior` they have neither atlas nor tissue maps, which segmenters do not read.
-    """
+def random_slices(size: tuple[int, int], count: int = KEPT_SLICES, fields: Sequence[str] = FIELDS) -> Slices:
+    """Slices of noise with a round brain and a lesion of three classes: speed depends on their size alone."""
     rng = np.random.default_rng(0)
     rows, columns = np.indices(size) - np.array(size)[:, None, None] / 2
     radius = np.hypot(rows, columns) / min(size)
@@ -188,7 +185,8 @@ def random_slices(size: tuple[int, int], count: int = KEPT_SLICES, prior: bool =
     def noise(channels: int) -> np.ndarray:
         return rng.uniform(-1, 1, (count, channels, *size)).astype(np.float32)
 
-    return Slices.from_arrays(noise(TASK.channels), maps, noise(TASK.atlas_channels * prior), noise(3 * prior))
+    channels = {"images": TASK.channels, "atlas": TASK.atlas_channels, "tissues": TISSUES}
+    return Slices.from_arrays(**{field: maps if field == "labels" else noise(channels[field]) for field in fields})
 
 
 def matmul_rate(device: torch.device, precision: torch.dtype, wait: Callable[[], None]) -> float:

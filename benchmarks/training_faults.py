@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -78,14 +79,15 @@ class Tells:
         """Nothing."""
 
 
-def random_slices() -> Slices:
-    """Noise with random label maps, the same each time."""
+def random_slices(fields: Sequence[str]) -> Slices:
+    """Noise with random label maps, the same each time; of its fields those that a method reads."""
     draw = torch.Generator().manual_seed(0)
     labels = torch.randint(0, TASK.classes, (SLICES, SIDE // 4, SIDE // 4), generator=draw)
     labels = labels.repeat_interleave(4, 1).repeat_interleave(4, 2).to(torch.uint8)
     pictures = (torch.rand(SLICES, c, SIDE, SIDE, generator=draw) * 2 - 1 for c in (TASK.channels, TASK.atlas_channels))
     images, atlas = pictures
-    return Slices(images, labels, atlas, torch.zeros(SLICES, 3, SIDE, SIDE))
+    whole = {"images": images, "labels": labels, "atlas": atlas}
+    return Slices(**{field: whole[field] for field in fields})
 
 
 def train(name: str, folder: Path, steps: int) -> int:
@@ -101,7 +103,8 @@ def train(name: str, folder: Path, steps: int) -> int:
         checkpoint_every=CHECKPOINT_EVERY,
     )
     try:
-        fit(make_method(name, METHODS[name], TASK), random_slices(), options, folder, tracker=Tells())
+        method = make_method(name, METHODS[name], TASK)
+        fit(method, random_slices(method.streams["slices"].fields), options, folder, tracker=Tells())
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_status

@@ -50,7 +50,7 @@ def test_an_experiment_unlike_any_other_lists_them_all(conf):
     ("params", "path", "meant"),
     [
         ({"cgsmr": {"lambda_cm": 1}}, "cgsmr", "cgsamr"),
-        ({"cgsamr_training": {"constnt": 3}}, "cgsamr_training.constnt", "constant"),
+        ({"cgsamr": {"training": {"constnt": 3}}}, "cgsamr.training.constnt", "constant"),
         ({"cgsamr": {"weights": {"confidnce": 1}}}, "cgsamr.weights.confidnce", "confidence"),
         ({"trials": {"mine": {"synthesizer": ["samr"]}}}, "trials.mine.synthesizer", "synthesizers"),
         ({"arms": {"mine": {"conventonal": True}}}, "arms.mine.conventonal", "conventional"),

@@ -34,6 +34,7 @@ from lesionlab.hooks import (
 from lesionlab.metrics.statistics import TABLE_COLUMNS
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.tracking import make_tracker, mlflow_name, tracking_variables
+from lesionlab.parameters import merged
 from lesionlab.settings import CONFIG_LOADER_ARGS
 from lesionlab.training.stop import Interrupted
 
@@ -328,10 +329,14 @@ def one_node(name: str, values: dict, **changed) -> tuple:
 
 @pytest.mark.parametrize(
     ("trial", "needy"),
-    [("cgsamr", "CG-SAMR needs"), ("comparison", "CG-SAMR, SAMR need"), ("ablation", "CG-SAMR, w/o confidence, ")],
+    [
+        ("cgsamr", "CG-SAMR requires"),
+        ("comparison", "CG-SAMR, SAMR require"),
+        ("ablation", "CG-SAMR, w/o confidence, "),
+    ],
 )
 def test_synthesizers_without_the_atlas_they_take_are_refused_before_anything_runs(parameters, trial, needy):
-    with pytest.raises(InputError, match=f"{needy}.*an atlas.*atlas.enabled: false") as error:
+    with pytest.raises(InputError, match=f"{needy}.*the atlas.*atlas.enabled: false") as error:
         RequirementHooks().before_pipeline_run(
             *one_node(f"{trial}.train_synthesizers", parameters, atlas={"enabled": False})
         )
@@ -369,16 +374,15 @@ def test_a_trial_without_a_test_subject_is_refused_before_anything_runs(paramete
 def test_the_best_segmenter_is_not_chosen_without_a_validation_subject(parameters):
     none = parameters["splits"] | {"validation": 0}
     given = one_node("samr.train_synthesizers", parameters, splits=none)
-    with pytest.raises(InputError, match="no validation subject.*splits.validation: 0.*unet_training.best to null"):
+    with pytest.raises(InputError, match="no validation subject.*splits.validation: 0.*unet.training.best to null"):
         RequirementHooks().before_pipeline_run(*given)
-    last = parameters["unet_training"] | {"best": None, "trained": "last"}
-    RequirementHooks().before_pipeline_run(
-        *one_node("samr.train_synthesizers", parameters, splits=none, unet_training=last)
-    )
+    last = merged(parameters["unet"], {"training": {"best": None, "trained": "last"}})
+    RequirementHooks().before_pipeline_run(*one_node("samr.train_synthesizers", parameters, splits=none, unet=last))
 
 
 TRACKING_CHILD = """
 from lesionlab.pipelines.tracking import make_tracker
+from lesionlab.parameters import merged
 make_tracker("unet").metrics({"loss": 2.0}, 1)
 """
 

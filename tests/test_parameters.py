@@ -13,7 +13,9 @@ from pydantic import ValidationError
 
 from lesionlab.cohort.layout import find_layout
 from lesionlab.config import ConfigurationError, ExperimentConfigLoader, validate_parameters
+from lesionlab.errors import InputError
 from lesionlab.imaging.phantom import SEQUENCES
+from lesionlab.methods.registry import find
 from lesionlab.parameters import Parameters, RunOptions, known_names, merged
 from lesionlab.settings import CONFIG_LOADER_ARGS
 from lesionlab.stages.engine import Engine
@@ -85,7 +87,7 @@ def variant(**options: Any) -> dict[str, Any]:
     [
         (
             trial(synthesizers=["samr", "cgsmar"]),
-            "trials.mine.synthesizers names cgsmar: did you mean 'cgsamr'? name some of samr, cgsamr, without_stretch",
+            "trials.mine.synthesizers names cgsmar: did you mean 'cgsamr'? name some of cgsamr, ",
         ),
         (trial(synthesizers=["without_atls"]), "trials.mine.synthesizers names without_atls: did you mean 'without_at"),
         (
@@ -97,9 +99,12 @@ def variant(**options: Any) -> dict[str, Any]:
             "trials.mine.arms begins with 'real+50%', which has synthetic slices: begin",
         ),
         (
-            trial(arms=["real", "conventional"]),
-            "trials.mine.arms (real, conventional) has no arm with synthetic slices",
+            trial(synthesizers=[]),
+            "trials.mine.arms has real+50%, which take synthetic slices, and no synthesizer to draw them",
         ),
+        (trial(synthesizers=[], arms=[]), "trials.mine has neither synthesizers nor arms: give it one of them"),
+        (trial(segmenters=["cgsamr"]), "trials.mine.segmenters names cgsamr: name some of unet"),
+        (trial(segmenters=["unte"]), "trials.mine.segmenters names unte: did you mean 'unet'?"),
         (trial(training_subjects=[0]), "trials.mine.training_subjects.0."),
         (
             {"arms": {"mine": {"real": False}}},
@@ -126,7 +131,8 @@ def variant(**options: Any) -> dict[str, Any]:
             variant(change={"generator": {"stretch_out": "maybe"}}),
             "variants.mine.change.generator.stretch_out = 'maybe': Input should be a valid boolean",
         ),
-        (variant(of="pix2pix"), "variants.mine.of = 'pix2pix': Input should be 'samr' or 'cgsamr'"),
+        (variant(of="unet"), "variants.mine.of names unet: name some of "),
+        (variant(of="smar"), "variants.mine.of names smar: did you mean 'samr'?"),
         (
             {"variants": {"samr": {"of": "cgsamr", "title": "x", "change": {"weights": {"confidence": 0.0}}}}},
             "variants names samr, as a method is named: give the variant another name",
@@ -159,10 +165,28 @@ def test_the_ablation_takes_away_one_part_each():
     assert len({str(recipe.options) for recipe in recipes.values()}) == len(recipes)
 
 
+def test_an_experiment_overrides_the_methods_file_which_overrides_the_papers_defaults():
+    papers = Parameters.model_validate({**given("base"), "unet": {}}).recipe("unet").training
+    assert (papers.constant, papers.decay, papers.unit, papers.batch_size) == (100, 100, "epochs", 16)
+    file, experiment = (of(env).recipe("unet").training for env in ("base", "phantom_trial"))
+    assert (file.constant, file.decay, file.unit, file.batch_size) == (200, 200, "steps", 16)
+    assert (experiment.constant, experiment.batch_size) == (200, 8)
+
+
+def test_every_synthesizer_has_a_trial_of_its_own_name():
+    values = merged(given("base"), {"trials": {"samr": {"seeds": [0, 1]}}})
+    parameters = Parameters.model_validate(values)
+    assert parameters.trial("samr").synthesizers == ("samr",) and parameters.trial("samr").seeds == (0, 1)
+    assert parameters.trial("cgsamr").arms == ("real", "real+25%", "real+50%")
+    with pytest.raises(InputError, match="no such trial.*comparson.*did you mean 'comparison'"):
+        parameters.trial("comparson")
+
+
 @pytest.mark.parametrize("env", EXPERIMENTS)
-def test_both_methods_train_for_as_many_steps(env):
-    recipes = of(env).recipes()
-    lengths = {(one.training.unit, one.training.constant, one.training.decay) for one in recipes.values()}
+def test_methods_that_are_compared_train_for_as_many_steps(env):
+    parameters = of(env)
+    recipes = [parameters.recipes()[name] for name in parameters.trial("comparison").synthesizers]
+    lengths = {(one.training.unit, one.training.constant, one.training.decay) for one in recipes}
     assert len(lengths) == 1
 
 
@@ -177,8 +201,10 @@ def test_the_papers_experiments_have_their_methods_at_full_size(env, method, dow
     assert (recipe.training.constant, recipe.training.decay, recipe.training.unit) == (steps, steps, "steps")
     assert recipe.training.batch_size == 8 and recipe.options["weights"]["reconstruction"] == 0
     # Both methods that are compared can be built for these slices.
-    for one in parameters.recipes().values():
-        assert all(side % 2 ** one.options["generator"]["downs"] == 0 for side in parameters.grid.size)
+    for one in (parameters.recipes()[name] for name in parameters.trial("comparison").synthesizers):
+        kind = find(one.method)
+        multiple = kind.side_multiple(kind.Options.model_validate(one.options))
+        assert all(side % multiple == 0 for side in parameters.grid.size)
     command = f"--env={env} --pipelines={method}_augment_eval"
     assert command in (CONF / env / "parameters.yml").read_text(encoding="utf-8")
 
@@ -206,9 +232,6 @@ def test_the_default_is_the_embedded_phantom():
     ratios = {name: arm.synthetic for name, arm in parameters.arms.items()}
     assert (ratios["real"], ratios["real+25%"], ratios["real+50%"]) == (0, 0.5, 1.0)
     assert parameters.trials["cgsamr"].arms == ("real", "real+25%", "real+50%")
-
-
-COMPETITORS = {"pix2pix", "pix2pixHD", "shin"}  # published alone
 
 
 def test_the_published_figures_are_the_papers():
@@ -257,7 +280,7 @@ def test_every_published_figure_finds_its_line_once():
     ]
     papers = [score.source.partition(",")[0] for score in parameters.published]
     assert len(lines) == len(set(zip(papers, lines, strict=True)))
-    known = set(parameters.recipes()) | COMPETITORS
+    known = set(parameters.recipes())
     assert {method for method, *_ in lines} <= known | {"unet"}
     assert {protocol for _, protocol, *_ in lines} <= set(parameters.arms) | {"paired"}
     assert {synthesizer for _, _, synthesizer, *_ in lines} <= known | {"none"}
@@ -269,7 +292,9 @@ def test_every_published_figure_finds_its_line_once():
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ((), "cgsamr_training"),
+        ((), "cgsamr"),
+        (("cgsamr",), "training"),
+        (("cgsamr", "training"), "constant"),
         (("cgsamr",), "generator"),
         (("cgsamr", "weights"), "feature_matching"),
         (("augmentation", "manipulation"), "enlarge_factor"),

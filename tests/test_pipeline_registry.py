@@ -9,7 +9,9 @@ import pytest
 import yaml
 from kedro.pipeline import Pipeline
 
-from lesionlab.pipeline_registry import TRIALS, register_pipelines
+from lesionlab.methods.base import Synthesizer
+from lesionlab.methods.registry import with_capability
+from lesionlab.pipeline_registry import register_pipelines, trial_pipelines
 from lesionlab.settings import HOOKS
 
 CATALOG = Path(__file__).parents[1] / "conf" / "base" / "catalog.yml"
@@ -53,6 +55,7 @@ IN_ORDER = [
 ]
 OF_A_TRIAL = IN_ORDER[IN_ORDER.index("make_plan") :]
 MAIN = "cgsamr_augment_eval"
+TRIALS = trial_pipelines()
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +79,8 @@ def of_trial(trial: str) -> set[str]:
 
 def test_every_part_has_a_name(pipelines):
     pools = {f"{trial}_pool_folds" for trial in TRIALS}
-    trials = {MAIN, "samr_augment_eval", "ablation_eval", "comparison_eval"}
-    assert set(TRIALS) == {"cgsamr", "samr", "ablation", "comparison"} and set(TRIALS.values()) == trials
+    trials = {f"{name}_augment_eval" for name in with_capability(Synthesizer)} | {"ablation_eval", "comparison_eval"}
+    assert MAIN in trials and set(TRIALS.values()) == trials
     assert set(pipelines) == {"cohort", "preprocess", "slices", "__default__"} | trials | pools
     assert all(pipeline.nodes for pipeline in pipelines.values())
 

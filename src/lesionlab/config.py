@@ -1,7 +1,7 @@
 """Configuration that fails early: an experiment or a parameter that does not exist is refused with the nearest name.
 
 The loader also gives the catalog two globals: ``workspace``, the folder the experiment's data lives in, and
-``results``, the same folder or, under leave-one-out, the fold's own folder within it.
+``results``, the same folder or, in folds, the fold's own folder within it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ExperimentConfigLoader(OmegaConfigLoader):
         name = parameters.get("workspace") or self.env
         workspace = _DATA if name in (None, *_DEFAULT_ENVIRONMENTS) else f"{_DATA}/experiments/{name}"
         splits = parameters.get("splits") or {}
-        folds = splits.get("protocol") == "leave_one_out"
+        folds = splits.get("protocol", "holdout") != "holdout"
         return {"workspace": workspace, "results": f"{workspace}/fold{splits.get('fold', 0)}" if folds else workspace}
 
 

@@ -24,6 +24,8 @@ from pydantic import BaseModel
 import lesionlab
 from lesionlab.errors import InputError
 from lesionlab.imaging.quality.limits import held_back
+from lesionlab.methods.base import require_sides
+from lesionlab.methods.registry import find
 from lesionlab.names import listed
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.preprocess.pipeline import JUDGED, STORES
@@ -150,20 +152,15 @@ class RequirementHooks:
         """Look at the nodes that are to run.
 
         Raises:
-            InputError: a synthesizer is to be trained without an atlas that it takes, the best segmenter to be chosen
-                without a validation subject, or there is to be no test subject to score.
+            InputError: a synthesizer is to be trained without the prior that it requires or on slices whose sides its
+                networks cannot halve, the best segmenter to be chosen without a validation subject, or there is to be
+                no test subject to score.
         """
         names = {node.name for node in pipeline.nodes}
         options = Parameters.model_validate(catalog.load("parameters"))
         trials = {name.partition(".")[0] for name in names if name.endswith(".train_synthesizers")}
-        _require_atlas(options, trials)
-        if trials and options.unet_training.best and not options.splits.validation:
-            raise InputError(
-                "there is no validation subject to choose the best segmenter by",
-                given="splits.validation: 0 and unet_training.best",
-                allowed="at least one validation subject, or the last segmenter",
-                cure="set splits.validation, or unet_training.best to null and unet_training.trained to last",
-            )
+        for trial in trials:
+            _require_trainable(options, trial)
         splits = options.splits if any(name.endswith(".tabulate") for name in names) else None
         if splits is not None and splits.protocol == "holdout" and splits.test == 0:
             raise InputError(
@@ -174,17 +171,32 @@ class RequirementHooks:
             )
 
 
-def _require_atlas(options: Parameters, trials: set[str]) -> None:
-    recipes = options.recipes()
-    wanted = {name for trial in trials for name in options.trials[trial].synthesizers}
-    needy = sorted(recipes[name].title for name in wanted if recipes[name].options["generator"]["atlas"])
-    if needy and not options.atlas.enabled:
-        raise InputError(
-            f"{listed(needy)} {'needs' if len(needy) == 1 else 'need'} an atlas beside each slice",
-            given="atlas.enabled: false",
-            allowed="atlas.enabled: true, for pipelines that train such a method",
-            cure="set it, or run --pipelines=preprocess alone",
-        )
+def _require_trainable(options: Parameters, trial: str) -> None:
+    """Raise ``InputError`` where a trial's methods cannot be trained on the slices that this configuration makes."""
+    recipes, segmenters = options.recipes(), options.segmenters(trial)
+    synthesizers = [recipes[name] for name in options.trial(trial).synthesizers]
+    for prior, there in (("atlas", options.atlas.enabled), ("tissues", options.tissues.enabled)):
+        needy = sorted(recipe.title for recipe in synthesizers if recipe.prior == prior)
+        if needy and not there:
+            raise InputError(
+                f"{listed(needy)} {'requires' if len(needy) == 1 else 'require'} the {prior} beside each slice",
+                given=f"{prior}.enabled: false",
+                allowed=f"{prior}.enabled: true, for pipelines that train such a method",
+                cure="set it, or run --pipelines=preprocess alone",
+            )
+    width, height = options.grid.size
+    for recipe in [*synthesizers, *segmenters.values()]:
+        method = find(recipe.method)
+        multiple = method.side_multiple(method.Options.model_validate(recipe.options))
+        require_sides(recipe.title, multiple, height, width)
+    for name, recipe in segmenters.items():
+        if recipe.training.best and not options.splits.validation:
+            raise InputError(
+                "there is no validation subject to choose the best segmenter by",
+                given=f"splits.validation: 0 and {name}.training.best",
+                allowed="at least one validation subject, or the last segmenter",
+                cure=f"set splits.validation, or {name}.training.best to null and {name}.training.trained to last",
+            )
 
 
 class QuarantineHooks:

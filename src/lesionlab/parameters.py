@@ -8,7 +8,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, create_model, model_validator
 
 from lesionlab.augmentation.conventional import ConventionalOptions
 from lesionlab.augmentation.manipulation import ManipulationOptions
@@ -25,14 +25,13 @@ from lesionlab.imaging.phantom.options import PhantomOptions
 from lesionlab.imaging.quality.limits import QCOptions
 from lesionlab.imaging.registration.coregistration import CoregisterOptions
 from lesionlab.imaging.registration.template_space import TemplateOptions
-from lesionlab.methods.cgsamr import CGSAMROptions
-from lesionlab.methods.samr import SAMROptions
-from lesionlab.methods.unet import UNetOptions
+from lesionlab.methods.base import Method, Segmenter, Synthesizer
+from lesionlab.methods.registry import methods, with_capability
 from lesionlab.names import check_name, listed, suggestion
 from lesionlab.slices.rules import SliceRules
 from lesionlab.stages.engine import Engine
 from lesionlab.training.options import TrainingOptions
-from lesionlab.trials.options import METHOD_TITLES, Arm, SynthesizerName, TrialOptions, Variant
+from lesionlab.trials.options import PAPERS_ARMS, Arm, TrialOptions, Variant
 from lesionlab.trials.plan import NO_SYNTHESIZER, Recipe
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -125,8 +124,8 @@ class PublishedScore(BaseModel):
     source: str = Field("", description="paper and table, 'SAMR 2020, Table 2'")
 
 
-class Parameters(BaseModel):
-    """The root of the tree."""
+class ParameterTree(BaseModel):
+    """The root of the tree, without the methods' own branches, which :class:`Parameters` has beside these."""
 
     model_config = _STRICT
 
@@ -150,32 +149,66 @@ class Parameters(BaseModel):
     tissues: TissueOptions
     quality: QCOptions = QCOptions()
     slices: SliceRules
-    samr: SAMROptions
-    samr_training: TrainingOptions
-    cgsamr: CGSAMROptions
-    cgsamr_training: TrainingOptions
+    segmenter: str = Field(description="the method that trials segment with where they name none")
     variants: dict[str, Variant] = {}
-    unet: UNetOptions
-    unet_training: TrainingOptions
     augmentation: AugmentationOptions
     arms: dict[str, Arm]
-    trials: dict[str, TrialOptions]
+    trials: dict[str, TrialOptions] = {}
     statistics: StatisticsOptions
     published: list[PublishedScore]
 
     def recipes(self) -> dict[str, Recipe]:
         """Every synthesizer that can be trained: the methods, and their variants with parts taken away."""
-        methods = {name: self._recipe(name) for name in METHOD_TITLES}
-        return methods | {name: self._recipe(variant.of, variant) for name, variant in self.variants.items()}
+        known = {name: self.recipe(name) for name in with_capability(Synthesizer)}
+        return known | {name: self.recipe(variant.of, variant) for name, variant in self.variants.items()}
 
-    def _recipe(self, method: SynthesizerName, variant: Variant | None = None) -> Recipe:
-        options: BaseModel = getattr(self, method)
-        values = options.model_dump(mode="json")
+    def recipe(self, name: str, variant: Variant | None = None) -> Recipe:
+        """How a method, or a variant of it, is made."""
+        method, branch = methods()[name], getattr(self, name)
+        options = method.Options.model_validate(branch.model_dump(mode="json", exclude={"training"}))
         if variant is not None:
-            values = type(options).model_validate(merged(values, variant.change)).model_dump(mode="json")
-        title, published = (variant.title, variant.published) if variant else (METHOD_TITLES[method], True)
-        training = getattr(self, f"{method}_training")
-        return Recipe(method=method, title=title, options=values, training=training, published=published)
+            options = method.Options.model_validate(merged(options.model_dump(mode="json"), variant.change))
+        return Recipe(
+            method=name,
+            title=variant.title if variant else method.title,
+            options=options.model_dump(mode="json"),
+            training=TrainingOptions.model_validate(branch.training.model_dump()),
+            published=variant.published if variant else True,
+            paper=method.paper,
+            prior=method.prior_of(options),
+            claims=method.claims,
+        )
+
+    def segmenters(self, trial: str) -> dict[str, Recipe]:
+        """The segmenters that a trial trains, by name; none where it has no arm."""
+        options = self.trial(trial)
+        names = options.segmenters if options.segmenters is not None else (self.segmenter,)
+        return {name: self.recipe(name) for name in names} if options.arms else {}
+
+    def trial(self, name: str) -> TrialOptions:
+        """A trial of this name.
+
+        Raises:
+            InputError: there is none.
+        """
+        if name not in self.trials:
+            raise InputError(
+                "there is no such trial",
+                given=name,
+                allowed=", ".join(self.trials),
+                cure=f"{suggestion(name, self.trials)}name it under `trials`",
+            )
+        return self.trials[name]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _trial_of_each_synthesizer(cls, values: Any) -> Any:
+        """Every synthesizer has a trial of its own name: itself, in the papers' arms, unless it says otherwise."""
+        if not isinstance(values, dict):
+            return values
+        own = {name: {"synthesizers": [name], "arms": list(PAPERS_ARMS)} for name in with_capability(Synthesizer)}
+        given = values.get("trials") or {}
+        return {**values, "trials": merged(own, given) if isinstance(given, dict) else given}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -215,11 +248,12 @@ class Parameters(BaseModel):
     @model_validator(mode="after")
     def _variants(self) -> Self:
         """Refuse variants whose changes their method has not."""
-        if taken := sorted(set(self.variants) & set(METHOD_TITLES)):
+        if taken := sorted(set(self.variants) & set(methods())):
             raise ValueError(f"variants names {listed(taken)}, as a method is named: give the variant another name")
         for name, variant in self.variants.items():
+            _require_capability(f"variants.{name}.of", (variant.of,), Synthesizer)
             try:
-                self._recipe(variant.of, variant)
+                self.recipe(variant.of, variant)
             except ValidationError as error:
                 raise ValueError("; ".join(_misfit(name, variant, fault) for fault in error.errors())) from error
         return self
@@ -238,15 +272,18 @@ class Parameters(BaseModel):
                         f"trials.{name}.{what} names {', '.join(unknown)}: {suggestion(unknown[0], allowed)}"
                         f"name some of {', '.join(allowed)}"
                     )
-            if self.arms[trial.baseline].synthetic:
+            _require_capability(f"trials.{name}.segmenters", trial.segmenters or (self.segmenter,), Segmenter)
+            if not trial.synthesizers and not trial.arms:
+                raise ValueError(f"trials.{name} has neither synthesizers nor arms: give it one of them")
+            if trial.arms and self.arms[trial.baseline].synthetic:
                 raise ValueError(
                     f"trials.{name}.arms begins with {trial.baseline!r}, which has synthetic slices: begin with the "
                     "arm that the others are compared with, real slices alone"
                 )
-            if not any(self.arms[arm].synthetic for arm in trial.arms):
+            if not trial.synthesizers and (drawn := [arm for arm in trial.arms if self.arms[arm].synthetic]):
                 raise ValueError(
-                    f"trials.{name}.arms ({', '.join(trial.arms)}) has no arm with synthetic slices, which its "
-                    "synthesizers would be trained for: add one"
+                    f"trials.{name}.arms has {listed(drawn)}, which take synthetic slices, and no synthesizer to draw "
+                    "them: name some under synthesizers, or leave these arms out"
                 )
         return self
 
@@ -277,7 +314,15 @@ def _misfit(name: str, variant: Variant, fault: Any) -> str:
         return f"{path} = {fault['input']!r}: {fault['msg']}"
     allowed = known_names((variant.of, *above))
     told = suggestion(option, allowed) or f"allowed: {', '.join(allowed)}"
-    return f"{path}: {METHOD_TITLES[variant.of]} has no such option; {told.strip()}"
+    return f"{path}: {methods()[variant.of].title} has no such option; {told.strip()}"
+
+
+def _require_capability(place: str, names: Sequence[str], capability: type) -> None:
+    allowed = with_capability(capability)
+    if unknown := [name for name in names if name not in allowed]:
+        raise ValueError(
+            f"{place} names {', '.join(unknown)}: {suggestion(unknown[0], allowed)}name some of {', '.join(allowed)}"
+        )
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -287,6 +332,40 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
         result[key] = merged(result[key], value) if both else value
     return result
+
+
+def _branch(method: type[Method]) -> tuple[Any, Any]:
+    """A method's branch of the tree: its options, and ``training`` with its paper's defaults; all may be left out."""
+    if "training" in method.Options.model_fields:
+        raise InputError(
+            "an option of a method is called as its training is in the configuration",
+            given=f"{method.name}: training",
+            allowed="another name",
+            cure="rename the option",
+        )
+    fields = TrainingOptions.model_fields
+    defaults: dict[str, Any] = {
+        name: (fields[name].annotation, value) for name, value in method.training_defaults.items()
+    }
+    training = create_model(f"{method.name}Training", __base__=TrainingOptions, **defaults)
+    branch = create_model(f"{method.name}Branch", __base__=method.Options, training=(training, training()))
+    return branch, branch()
+
+
+if typing.TYPE_CHECKING:
+    Parameters = ParameterTree
+else:
+    if _taken := sorted(set(methods()) & set(ParameterTree.model_fields)):
+        raise InputError(
+            "a method has the name of a parameter",
+            given=", ".join(_taken),
+            allowed="another name",
+            cure="rename the method",
+        )
+    Parameters = create_model(
+        "Parameters", __base__=ParameterTree, **{name: _branch(method) for name, method in methods().items()}
+    )
+    Parameters.__doc__ = "The root of the tree: every parameter, and a branch for every method."
 
 
 def known_names(path: Sequence[Any]) -> list[str]:

@@ -36,7 +36,12 @@ def batch(n=4, height=48, width=40, channels=2, seed=0):
     images = torch.where(brain, torch.rand(n, channels, height, width, generator=draw) * 1.6 - 0.8, -1.0)
     atlas = torch.where(brain, torch.rand(n, 3 * channels, height, width, generator=draw) * 2 - 1, -1.0)
     tissues = brain * torch.rand(n, 3, height, width, generator=draw)
-    return Batch(images, labels, atlas, tissues)
+    return Batch(images=images, labels=labels, atlas=atlas, tissues=tissues)
+
+
+def same(one, other):
+    pairs = zip(one.tensors.values(), other.tensors.values(), strict=True)
+    return one.fields == other.fields and all(torch.equal(a, b) for a, b in pairs)
 
 
 options_of_any_kind = st.builds(
@@ -60,10 +65,11 @@ options_of_any_kind = st.builds(
 @given(options_of_any_kind, st.integers(0, 2**31))
 def test_whatever_is_drawn_the_slices_stay_valid(options, seed):
     given_batch = batch()
-    before = [part.clone() for part in given_batch]
+    before = given_batch.map(torch.clone)
     torch.manual_seed(seed)
     new = augment(given_batch, options)
-    for part, old, first in zip(new, given_batch, before, strict=True):
+    assert new.fields == given_batch.fields
+    for part, old, first in zip(*(each.tensors.values() for each in (new, given_batch, before)), strict=True):
         assert part.shape == old.shape and part.dtype == old.dtype
         assert torch.equal(old, first)  # not written to
     assert set(new.labels.unique().tolist()) <= {0, 1, 2, 3}
@@ -74,7 +80,7 @@ def test_whatever_is_drawn_the_slices_stay_valid(options, seed):
         assert part.isfinite().all()
     torch.manual_seed(seed)
     again = augment(given_batch, options)
-    assert all(torch.equal(one, other) for one, other in zip(new, again, strict=True))
+    assert same(new, again)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +96,7 @@ def test_whatever_is_drawn_the_slices_stay_valid(options, seed):
 )  # fmt: skip
 def test_without_probability_or_strength_nothing_changes(options):
     state = torch.get_rng_state()
-    for part, old in zip(augment(batch(), options), batch(), strict=True):
-        assert torch.equal(part, old)
+    assert same(augment(batch(), options), batch())
     assert torch.equal(torch.get_rng_state(), state)  # nor is anything drawn
 
 
@@ -103,8 +108,7 @@ def test_a_slice_for_which_nothing_was_drawn_stays_bit_for_bit(seed):
     new = augment(given_batch, only(rotate_probability=0.5, rotate_degrees=90))
     torch.manual_seed(seed)
     chosen = torch.rand(8) < 0.5  # the first that is drawn
-    for part, old in zip(new, given_batch, strict=True):
-        assert torch.equal(part[~chosen], old[~chosen])
+    assert same(new.map(lambda part: part[~chosen]), given_batch.map(lambda part: part[~chosen]))
     assert all(not torch.equal(new.images[i], given_batch.images[i]) for i in torch.where(chosen)[0])
 
 
@@ -119,10 +123,8 @@ def test_half_of_the_slices_are_chosen():
 def test_flips_are_exact():
     given_batch = batch()
     flipped = augment(given_batch, only(flip_probability=1.0))
-    for part, old in zip(flipped, given_batch, strict=True):
-        assert torch.equal(part, old.flip(-1))
-    for part, old in zip(augment(flipped, only(flip_probability=1.0)), given_batch, strict=True):
-        assert torch.equal(part, old)
+    assert same(flipped, given_batch.map(lambda part: part.flip(-1)))
+    assert same(augment(flipped, only(flip_probability=1.0)), given_batch)
 
 
 def test_a_quarter_turn_is_a_quarter_turn():
@@ -179,7 +181,8 @@ def test_all_parts_are_moved_by_one_field(seed):
     labels[:, :, 16:] = 2
     picture = ramp.expand(3, 1, 32, 32)
     torch.manual_seed(seed)
-    new = augment(Batch(picture, labels, picture.expand(-1, 3, -1, -1), (picture + 1) / 2), only(**GEOMETRY))
+    ramps = Batch(images=picture, labels=labels, atlas=picture.expand(-1, 3, -1, -1), tissues=(picture + 1) / 2)
+    new = augment(ramps, only(**GEOMETRY))
     inside = (new.labels > 0).unsqueeze(1)
     inside &= torch.nn.functional.avg_pool2d(inside.float(), 3, 1, 1) == 1  # off the border, which blends with black
     torch.testing.assert_close(new.images[inside], new.atlas[:, :1][inside], atol=1e-5, rtol=0)
@@ -193,9 +196,7 @@ def test_elastic_fields_do_not_fold():
     torch.manual_seed(0)
     rows = torch.linspace(-0.5, 0.5, 64).view(1, 1, 64, 1).expand(50, 1, 64, 64).contiguous()
     inside = torch.ones(50, 64, 64, dtype=torch.int64)
-    new = augment(Batch(rows, inside, rows[:, :0], rows[:, :0]), only(elastic_probability=1.0)).images[
-        :, 0, 12:-12, 12:-12
-    ]
+    new = augment(Batch(images=rows, labels=inside), only(elastic_probability=1.0)).images[:, 0, 12:-12, 12:-12]
     # Rows stay in order where they are not near the border, which pulls black in.
     assert (new.diff(dim=1) > 0).float().mean() > 0.999
     assert (new - rows[:, 0, 12:-12, 12:-12]).abs().max() > 1 / 63  # and they did move
@@ -232,9 +233,51 @@ def test_gain_and_shift_by_hand():
 
 
 def test_slices_without_atlas_and_tissues_pass():
-    images, labels, atlas, tissues = batch()
-    new = augment(Batch(images, labels, atlas[:, :0], tissues[:, :0]), ConventionalOptions())
+    whole = batch()
+    new = augment(whole.replace(atlas=whole.atlas[:, :0], tissues=whole.tissues[:, :0]), ConventionalOptions())
     assert new.atlas.shape == (4, 0, 48, 40) and new.tissues.shape == (4, 0, 48, 40)
+
+
+FEWER = [("images",), ("labels",), ("images", "atlas"), ("images", "labels"), ("labels", "atlas"), ("atlas", "tissues")]
+
+
+@pytest.mark.parametrize("fields", FEWER, ids="-".join)
+def test_batches_of_fewer_fields_are_changed(fields):
+    some = batch(n=8).only(fields)
+    torch.manual_seed(0)
+    new = augment(some, only(**GEOMETRY, intensity_probability=1.0))
+    assert new.fields == fields
+    for name, part in new.tensors.items():
+        old = some.tensors[name]
+        assert (part.shape, part.dtype) == (old.shape, old.dtype) and part.isfinite().all()
+        assert all(not torch.equal(part[i], old[i]) for i in range(8))
+
+
+@pytest.mark.parametrize("kind", ["flip", "rotate", "scale", "elastic"])
+@pytest.mark.parametrize("fields", FEWER, ids="-".join)
+def test_a_field_is_moved_alike_whatever_lies_beside_it(kind, fields):
+    whole, options = batch(n=8), only(**{f"{kind}_probability": 0.5})
+    found = []
+    for some in (whole, whole.only(fields)):
+        torch.manual_seed(3)
+        found.append(augment(some, options))
+    everything, part = found
+    # Background labels blacken images exactly, which without labels are black there but for interpolated edges.
+    blackened = (everything.labels == 0).unsqueeze(1)
+    for name, tensor in part.tensors.items():
+        wanted = everything.tensors[name]
+        if name == "images" and "labels" not in fields and kind != "flip":
+            tensor = tensor.masked_fill(blackened & (tensor != whole.images), -1.0)
+        torch.testing.assert_close(tensor, wanted, atol=0 if kind == "flip" else 1e-6, rtol=0)
+
+
+def test_without_labels_intensities_change_where_a_sequence_is_brighter_than_black():
+    whole, found = batch(n=6), []
+    for some in (whole, whole.only(["images"])):
+        torch.manual_seed(4)
+        found.append(augment(some, only(intensity_probability=1.0)))
+    # In these slices the brain is what is brighter than black: with and without labels the same.
+    assert torch.equal(found[0].images, found[1].images) and not torch.equal(found[1].images, whole.images)
 
 
 def test_the_defaults_keep_most_of_the_lesion():

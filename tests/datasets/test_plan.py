@@ -19,8 +19,11 @@ def plan() -> TrialPlan:
     options = TrialOptions(synthesizers=("samr",), arms=("real", "both"), training_subjects=(1, "all"), seeds=(0, 3))
     steps = TrainingOptions(constant=3, decay=2)
     recipe = Recipe(method="samr", title="SAMR", options={"weights": {"confidence": 1.5}}, training=steps)
+    unet = Recipe(method="unet", title="U-Net", options={}, training=steps)
     slices = pd.DataFrame({"subject": ["a", "b"], "split": "train", "domain": "pathological"})
-    return plan_trial("mine", options, {"real": Arm(), "both": Arm(synthetic=0.5)}, {"samr": recipe}, slices, 7)
+    return plan_trial(
+        "mine", options, {"real": Arm(), "both": Arm(synthetic=0.5)}, {"samr": recipe}, {"unet": unet}, slices, 7
+    )
 
 
 def test_a_plan_comes_back_as_it_was(tmp_path, plan):
@@ -56,4 +59,4 @@ def test_preview_has_a_row_for_each_training(tmp_path, plan):
     assert shown["columns"] == ["what", "training", "subjects", "seed", "members"]
     # 2 sizes x 2 seeds: a synthesizer, a segmenter of real slices, and one of both.
     assert len(shown["data"]) == 4 + 8
-    assert shown["data"][-1] == ["segmenter", "both/samr/2-subjects/seed-10", 2, 10, "a b"]
+    assert shown["data"][-1] == ["segmenter", "unet/both/samr/2-subjects/seed-10", 2, 10, "a b"]

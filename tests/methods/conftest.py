@@ -38,4 +38,4 @@ def batch() -> Batch:
     base = torch.tensor([[-1.0, -0.2, 0.3, 0.8], [-1.0, 0.5, 0.1, -0.6]])[:, labels].transpose(0, 1)
     images = (base + 0.05 * torch.randn(2, 2, 32, 16, generator=draw)).clamp(-1, 1)
     atlas = torch.rand(2, 6, 32, 16, generator=draw) * 2 - 1
-    return Batch(images, labels, atlas, torch.rand(2, 3, 32, 16, generator=draw))
+    return Batch(images=images, labels=labels, atlas=atlas, tissues=torch.rand(2, 3, 32, 16, generator=draw))

@@ -45,15 +45,15 @@ def test_slices_may_lie_on_disk():
 
 def test_parts_are_drawn_as_all_at_once(task, small, batch):
     method = make_method("cgsamr", small, task)
-    whole = method.synthesize_with_confidence(batch.labels, batch.atlas)
-    parts = draw(method, batch.labels.numpy().astype("uint8"), batch.atlas.numpy(), size=1)
+    whole = method.confidence(batch)
+    parts = draw(method, batch.labels.numpy().astype("uint8"), batch.atlas.numpy(), batch.tissues.numpy(), size=1)
     for one, other in zip(parts, whole, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
 def test_who_has_no_confidence_gives_none(task, small, batch):
     options = {**small, "generator": {**small["generator"], "guidance": None}}
-    made = draw(make_method("cgsamr", options, task), batch.labels, batch.atlas)
+    made = draw(make_method("cgsamr", options, task), batch.labels, batch.atlas, batch.tissues)
     assert made.images.shape == batch.images.shape and made.coarse is None and made.confidence is None
 
 
@@ -64,6 +64,6 @@ def test_judged_as_the_method_judges(task, small, batch):
 
 def test_a_method_is_asked_for_what_it_can_do(task, small, batch):
     with pytest.raises(TypeError, match="unet synthesizes no images"):
-        draw(make_method("unet", UNET, task), batch.labels, batch.atlas)
+        draw(make_method("unet", UNET, task), batch.labels, batch.atlas, batch.tissues)
     with pytest.raises(TypeError, match="samr segments no images"):
         segment(make_method("samr", small, task), batch.images)

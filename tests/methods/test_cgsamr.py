@@ -12,6 +12,12 @@ from lesionlab.losses.confidence import shrink
 from lesionlab.methods.base import Segmenter, Synthesizer, frozen
 from lesionlab.methods.cgsamr import CGSAMROptions
 from lesionlab.methods.registry import make_method
+from lesionlab.training.stepping import TrainingStep
+
+
+def step(method, batch, update):
+    """A step on a batch, as the loop takes it."""
+    return method.training_step({"slices": batch}, TrainingStep(0, 1, update))
 
 
 class Updater:
@@ -73,7 +79,7 @@ def test_a_step_updates_d_then_g_and_reaches_every_parameter(method, batch):
         update(name, loss)
         touched[name] |= {n for n, p in method.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
 
-    method.training_step(batch, watched)
+    step(method, batch, watched)
     assert update.order == ["D", "G"]
     assert touched["D"] == {n for n, _ in method.named_parameters() if n.startswith("D.")}
     # Nothing of D, all of G and U: the discriminators' step leaves no gradient in G, nor G's any in D.
@@ -90,12 +96,12 @@ def test_the_update_of_d_leaves_g_alone(method, batch):
             assert all(p.grad is None for p in [*method.G.parameters(), *method.U.parameters()])
             optimizers["D"].step()
 
-    method.training_step(batch, d_only)
+    step(method, batch, d_only)
     assert all(torch.equal(value, before[name]) for name, value in method.G.state_dict().items())
 
 
 def test_parameters_of_d_are_trainable_again_after_a_step(method, batch):
-    method.training_step(batch, Updater(method))
+    step(method, batch, Updater(method))
     assert all(p.requires_grad for p in method.D.parameters())
     with pytest.raises(RuntimeError, match="inside"), frozen(method.D):
         assert not any(p.requires_grad for p in method.D.parameters())
@@ -105,7 +111,7 @@ def test_parameters_of_d_are_trainable_again_after_a_step(method, batch):
 
 def test_total_is_the_weighted_sum_of_equation_6(method, batch):
     update = Updater(method)
-    losses = method.training_step(batch, update)
+    losses = step(method, batch, update)
     total = (
         losses["G/adversarial"]
         + 5 * losses["G/feature_matching"]
@@ -120,7 +126,7 @@ def test_total_is_the_weighted_sum_of_equation_6(method, batch):
 def test_a_weight_of_zero_leaves_a_term_out(small, task, batch):
     method = make_method("cgsamr", {**small, "weights": {"adversarial": 0, "feature_matching": 0}}, task)
     update = Updater(method)
-    losses = method.training_step(batch, update)
+    losses = step(method, batch, update)
     assert update.losses["G"] == pytest.approx(
         (losses["G/shape_consistency"] + losses["G/confidence"]).item(), rel=1e-5
     )
@@ -135,7 +141,7 @@ def test_reconstruction_is_the_mean_absolute_difference(small, task, batch):
             branch.head[1].weight.zero_()
             branch.head[1].bias.zero_()
     update = Updater(method)
-    losses = method.training_step(batch, update)
+    losses = step(method, batch, update)
     assert losses["G/reconstruction"].item() == pytest.approx(batch.images.abs().mean().item(), rel=1e-5)
     assert update.losses["G"] == pytest.approx(10 * batch.images.abs().mean().item(), rel=1e-5)
 
@@ -144,7 +150,7 @@ def test_an_undecided_discriminator_costs_what_equation_2_says(method, batch):
     with torch.no_grad():
         for patch in method.D.discriminators:
             patch.layers[-1].weight.zero_()
-    losses = method.training_step(batch, lambda name, loss: None)
+    losses = step(method, batch, lambda name, loss: None)
     # Logits 0, so D = 1/2 everywhere: each of six costs -2 log(1/2) for D and -log(1/2) for G.
     half = torch.log(torch.tensor(2.0)).item()
     assert losses["D/adversarial"].item() == pytest.approx(12 * half, rel=1e-5)
@@ -152,14 +158,14 @@ def test_an_undecided_discriminator_costs_what_equation_2_says(method, batch):
 
 
 def test_inputs_of_a_step_stay_as_they_were(method, batch):
-    before = [part.clone() for part in batch]
-    method.training_step(batch, Updater(method))
-    assert all(torch.equal(part, kept) for part, kept in zip(batch, before, strict=True))
+    before = [part.clone() for part in batch.tensors.values()]
+    step(method, batch, Updater(method))
+    assert all(torch.equal(part, kept) for part, kept in zip(batch.tensors.values(), before, strict=True))
 
 
 def test_a_batch_without_lesions_trains(method, batch):
-    healthy = batch._replace(labels=batch.labels.clamp(max=1))
-    losses = method.training_step(healthy, Updater(method))
+    healthy = batch.replace(labels=batch.labels.clamp(max=1))
+    losses = step(method, healthy, Updater(method))
     assert all(torch.isfinite(value) for value in losses.values())
 
 
@@ -176,7 +182,7 @@ def test_a_batch_without_lesions_trains(method, batch):
 def test_options_train(small, task, batch, change):
     options = {part: {**small[part], **change.get(part, {})} for part in small}
     method = make_method("cgsamr", options, task)
-    losses = method.training_step(batch, Updater(method))
+    losses = step(method, batch, Updater(method))
     assert all(torch.isfinite(value) for value in losses.values())
 
 
@@ -191,11 +197,11 @@ def test_training_fits_two_slices(small, task, batch):
             update(name, loss)
 
     def errors():
-        made = method.synthesize_with_confidence(batch.labels, batch.atlas)
+        made = method.confidence(batch)
         return (made.images - batch.images).abs().mean(), (made.coarse - shrink(batch.images, made.coarse)).abs().mean()
 
     untrained = errors()
-    history = [method.training_step(batch, against_idle_discriminators) for _ in range(100)]
+    history = [step(method, batch, against_idle_discriminators) for _ in range(100)]
     # Seeds 0 to 3 reach at most 0.02, 0.80 and 0.26 of the first losses, and 0.33 of the first error.
     for name, share in (("feature_matching", 0.1), ("shape_consistency", 0.9), ("confidence", 0.6)):
         assert history[-1][f"G/{name}"] < share * history[0][f"G/{name}"], name
@@ -206,23 +212,23 @@ def test_training_fits_two_slices(small, task, batch):
 def test_synthesis(method, batch):
     assert isinstance(method, Synthesizer) and not isinstance(method, Segmenter)
     method.train()
-    images = method.synthesize(batch.labels, batch.atlas)
+    images = method.synthesize(batch)
     assert images.shape == batch.images.shape and images.dtype == torch.float32 and not images.requires_grad
     assert method.training  # the mode comes back
     background = (batch.labels == 0).unsqueeze(1).expand_as(images)
     assert (images[background] == -1).all() and (images[~background] > -1).any()
-    made = method.synthesize_with_confidence(batch.labels, batch.atlas)
+    made = method.confidence(batch)
     assert torch.equal(made.images, images) and made.confidence.shape == (2, 2, 16, 8)
 
 
 def test_background_can_be_left_to_the_generator(small, task, batch):
     method = make_method("cgsamr", {**small, "mask_background": False}, task)
     background = (batch.labels == 0).unsqueeze(1).expand_as(batch.images)
-    assert (method.synthesize(batch.labels, batch.atlas)[background] != -1).any()
+    assert (method.synthesize(batch)[background] != -1).any()
 
 
 def test_pictures_of_a_batch(method, batch):
-    pictures = method.validation_images(batch)
+    pictures = method.pictures(batch)
     assert {name: p.shape[:2] for name, p in pictures.items()} == dict.fromkeys(
         ("real", "synthetic", "coarse", "confidence"), (2, 2)
     )
@@ -230,14 +236,14 @@ def test_pictures_of_a_batch(method, batch):
 
 
 def test_slices_that_cannot_be_halved_are_refused(method, batch):
-    odd = batch._replace(**{name: part[..., :30, :] for name, part in batch._asdict().items()})
+    odd = batch.replace(**{name: part[..., :30, :] for name, part in batch.tensors.items()})
     with pytest.raises(InputError, match=r"30 x 16.*multiples of 4"):
-        method.check(odd)
+        method.check({"slices": odd})
     with pytest.raises(InputError, match="multiples of 4"):
-        method.synthesize(odd.labels, odd.atlas)
+        method.synthesize(odd)
 
 
 def test_losses_are_float32_and_finite_under_bf16(method, batch):
     with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
-        losses = method.training_step(batch, Updater(method))
+        losses = step(method, batch, Updater(method))
     assert all(value.dtype == torch.float32 and torch.isfinite(value) for value in losses.values())

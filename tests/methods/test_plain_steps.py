@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lesionlab.methods.registry import make_method
+from lesionlab.training.stepping import TrainingStep
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "plain_training.py"
 STEPS = 3
@@ -47,7 +48,7 @@ def train(method, batch, lower=False, channels_last=False, steps=STEPS):
     """Losses of a few steps as the loop takes them."""
     if channels_last:
         method.to(memory_format=torch.channels_last)
-        batch = type(batch)(*(t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for t in batch))
+        batch = batch.map(lambda t: t.to(memory_format=torch.channels_last) if t.ndim == 4 else t)
     optimizers, losses = {name: descent(own) for name, own in method.optimizers().items()}, []
 
     def update(name, loss):
@@ -58,7 +59,8 @@ def train(method, batch, lower=False, channels_last=False, steps=STEPS):
 
     for _ in range(steps):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=lower, cache_enabled=False):
-            losses.append({name: value.item() for name, value in method.training_step(batch, update).items()})
+            found = method.training_step({"slices": batch}, TrainingStep(0, 1, update))
+        losses.append({name: value.item() for name, value in found.items()})
     return losses
 
 

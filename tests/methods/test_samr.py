@@ -7,11 +7,17 @@ import torch
 
 from lesionlab.errors import InputError
 from lesionlab.methods.base import Segmenter, Synthesizer
-from lesionlab.methods.label_maps import REGIONS
 from lesionlab.methods.registry import make_method
 from lesionlab.methods.samr import SAMROptions
+from lesionlab.networks.labels import REGIONS
+from lesionlab.training.stepping import TrainingStep
 
 GENERATOR = {"width": 2, "downs": 2, "encoder_blocks": 1, "norm": "instance"}
+
+
+def step(method, batch, update):
+    """A step on a batch, as the loop takes it."""
+    return method.training_step({"slices": batch}, TrainingStep(0, 1, update))
 
 
 @pytest.fixture
@@ -48,7 +54,7 @@ def test_defaults_are_the_papers():
 
 def test_total_is_the_weighted_sum_of_equation_5(options, task, batch):
     method, totals = make_method("samr", options, task), {}
-    losses = method.training_step(batch, lambda name, loss: totals.update({name: loss.item()}))
+    losses = step(method, batch, lambda name, loss: totals.update({name: loss.item()}))
     total = losses["G/adversarial"] + 5 * losses["G/feature_matching"] + losses["G/shape_consistency"]
     assert totals["G"] == pytest.approx(total.item(), rel=1e-5)
     assert "G/confidence" not in losses
@@ -64,7 +70,7 @@ def test_a_step_reaches_every_parameter(options, task, batch):
         loss.backward()
         touched[name] = {n for n, p in method.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
 
-    method.training_step(batch, watched)
+    step(method, batch, watched)
     every = {n for n, _ in method.named_parameters()}
     assert touched["D"] == {n for n in every if n.startswith("D.")}
     assert touched["G"] == every - touched["D"]
@@ -73,10 +79,10 @@ def test_a_step_reaches_every_parameter(options, task, batch):
 def test_synthesis_and_pictures(options, task, batch):
     method = make_method("samr", options, task)
     assert isinstance(method, Synthesizer) and not isinstance(method, Segmenter)
-    images = method.synthesize(batch.labels, batch.atlas)
+    images = method.synthesize(batch)
     assert images.shape == batch.images.shape
     assert (images[(batch.labels == 0).unsqueeze(1).expand_as(images)] == -1).all()
-    assert set(method.validation_images(batch)) == {"real", "synthetic"}
+    assert set(method.pictures(batch)) == {"real", "synthetic"}
 
 
 def test_a_label_that_the_task_has_not_is_not_drawn(options, task, batch):
@@ -84,7 +90,7 @@ def test_a_label_that_the_task_has_not_is_not_drawn(options, task, batch):
     unknown = batch.labels.clone()
     unknown[0, 0, 0] = task.classes
     with pytest.raises(InputError, match="no class has"):
-        method.synthesize(unknown, batch.atlas)
+        method.synthesize(batch.replace(labels=unknown))
 
 
 ABLATIONS = {
@@ -100,16 +106,16 @@ ABLATIONS = {
 @pytest.mark.parametrize("change", ABLATIONS.values(), ids=ABLATIONS)
 def test_every_part_can_be_taken_away(small, options, task, batch, name, change):
     method = make_method(name, changed(small if name == "cgsamr" else options, change), task)
-    losses = method.training_step(batch, train(method))
+    losses = step(method, batch, train(method))
     assert all(torch.isfinite(value) for value in losses.values())
-    assert method.synthesize(batch.labels, batch.atlas).shape == batch.images.shape
+    assert method.synthesize(batch).shape == batch.images.shape
 
 
 def test_without_confidence_modules_cgsamr_has_no_such_term(small, task, batch):
     method = make_method("cgsamr", changed(small, {"generator": {"guidance": None}}), task)
-    losses = method.training_step(batch, train(method))
+    losses = step(method, batch, train(method))
     assert not {"G/confidence", "mean_confidence", "lambda_cm"} & set(losses)
-    assert set(method.validation_images(batch)) == {"real", "synthetic"}
+    assert set(method.pictures(batch)) == {"real", "synthetic"}
 
 
 def test_one_plain_pair_sees_the_whole_image(options, task, batch):
@@ -122,10 +128,10 @@ def test_one_plain_pair_sees_the_whole_image(options, task, batch):
 
 def test_without_the_atlas_nothing_sees_it(options, task, batch):
     method = make_method("samr", changed(options, ABLATIONS["atlas"]), task, seed=1)
-    bare = batch._replace(atlas=batch.atlas[:, :0])
-    method.check(bare)  # slices that were cut without an atlas
-    assert torch.equal(method.synthesize(batch.labels, batch.atlas), method.synthesize(bare.labels, bare.atlas))
-    found = [method.training_step(each, lambda name, loss: None) for each in (batch, bare)]
+    bare = batch.replace(atlas=batch.atlas[:, :0])
+    method.check({"slices": bare})  # slices that were cut without an atlas
+    assert torch.equal(method.synthesize(batch), method.synthesize(bare))
+    found = [step(method, each, lambda name, loss: None) for each in (batch, bare)]
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
@@ -134,9 +140,9 @@ def test_discriminators_see_label_maps_and_images_alone_where_told_so(options, t
     method = make_method("samr", changed(options, {"discriminator": {"atlas": False}}), task)
     shown = [each.D.discriminators[0].layers[0][0].in_channels for each in (plain, method)]
     assert shown == [task.classes + task.atlas_channels + task.channels, task.classes + task.channels]
-    other = batch._replace(atlas=-batch.atlas)
+    other = batch.replace(atlas=-batch.atlas)
     assert torch.equal(method.eval().judge(batch), method.judge(other))
-    assert not torch.equal(method.synthesize(batch.labels, batch.atlas), method.synthesize(batch.labels, other.atlas))
+    assert not torch.equal(method.synthesize(batch), method.synthesize(batch.replace(atlas=other.atlas)))
 
 
 def test_the_judgement_is_the_mean_logit_of_all_discriminators(options, task, batch):

@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from lesionlab.methods.registry import entry
+from lesionlab.methods.registry import find
 from lesionlab.slices.cutting import StudySlices
 from lesionlab.slices.store import SliceStore
 from lesionlab.training.options import TrainingOptions
-from lesionlab.trials.options import METHOD_TITLES, Arm, TrialOptions
+from lesionlab.trials.options import Arm, TrialOptions
 from lesionlab.trials.plan import Recipe, TrialPlan, plan_trial
 
 REPOSITORY = Path(__file__).parents[2]
@@ -62,12 +62,13 @@ TINY: dict[str, Any] = {
     "atlas": {"iterations": 1, "affine_iterations": [10], "syn_iterations": [3]},
     "tissues": {"enabled": False},
     "slices": {"count": 6, "pathological_min_lesion_pixels": 1},
-    "cgsamr": {**SYNTHESIZER, "generator": {"width": 2, "downs": 2, "encoder_blocks": 1, "decoder_blocks": 1}},
-    "cgsamr_training": STEPS,
-    "samr": {**SYNTHESIZER, "generator": {"width": 2, "downs": 2, "encoder_blocks": 1}},
-    "samr_training": STEPS,
-    "unet": {"network": NETWORK},
-    "unet_training": {**STEPS, "validate_every": 2},
+    "cgsamr": {
+        **SYNTHESIZER,
+        "generator": {"width": 2, "downs": 2, "encoder_blocks": 1, "decoder_blocks": 1},
+        "training": STEPS,
+    },
+    "samr": {**SYNTHESIZER, "generator": {"width": 2, "downs": 2, "encoder_blocks": 1}, "training": STEPS},
+    "unet": {"network": NETWORK, "training": {**STEPS, "validate_every": 2}},
     "statistics": {"resamples": 100},
     # Two training subjects are there: sizes 1 and 2.
     "trials": {
@@ -152,11 +153,18 @@ ARMS = {
 
 
 def recipe(method: str, **training: Any) -> Recipe:
-    """A synthesizer as small as it runs, for two steps."""
-    options = entry(method).options.model_validate(TINY[method]).model_dump(mode="json")
+    """A method as small as it runs, for two steps."""
+    kind = find(method)
+    given = {name: value for name, value in TINY[method].items() if name != "training"}
+    options = kind.Options.model_validate(given).model_dump(mode="json")
     steps = {"constant": 2, "decay": 0, "unit": "steps", "batch_size": 3, "device": "cpu", "log_every": 1}
     return Recipe(
-        method=method, title=METHOD_TITLES[method], options=options, training=TrainingOptions(**steps | training)
+        method=method,
+        title=kind.title,
+        options=options,
+        training=TrainingOptions(**steps | training),
+        prior=kind.prior,
+        claims=kind.claims,
     )
 
 
@@ -182,8 +190,8 @@ def new_plan() -> Callable[..., TrialPlan]:
         seed: int = 0,
     ) -> TrialPlan:
         options = TrialOptions(synthesizers=synthesizers, arms=arms, training_subjects=sizes, seeds=seeds)
-        known = {method: recipe(method) for method in METHOD_TITLES} | (recipes or {})
-        return plan_trial(name, options, ARMS, known, slices.table, seed)
+        known = {method: recipe(method) for method in ("samr", "cgsamr")} | (recipes or {})
+        return plan_trial(name, options, ARMS, known, {"unet": recipe("unet")}, slices.table, seed)
 
     return make
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from lesionlab.imaging.formats.nifti import read_volume, write_volume
+from lesionlab.parameters import merged
 from lesionlab.slices.store import SliceStore
 from lesionlab.stages.subject_store import SubjectStore
 
@@ -23,7 +24,7 @@ def faulty(project, new_project, tiny):
         **tiny,
         "cohort": {"name": "files", "source": "files", "layout": "tiny", "root": "scans"},
         "splits": {"protocol": "leave_one_out", "fold": 1, "validation": 0, "strata": 1},
-        "unet_training": {**tiny["unet_training"], "best": None, "trained": "last"},
+        "unet": merged(tiny["unet"], {"training": {"best": None, "trained": "last"}}),
         "bias": {"enabled": False},
         "atlas": {"iterations": 0, "affine_iterations": [5], "align": "none"},
     }
@@ -108,6 +109,6 @@ def test_failures_that_are_allowed_end_well_and_are_shown(faulty, fold):
 
 def test_a_mistyped_parameter_stops_the_command_at_once(new_project, tiny):
     project = new_project("typo", tiny)
-    said = project.run("--params=cgsamr_training.constnt=3", code=1)
-    assert "cgsamr_training.constnt: no such parameter. Did you mean 'constant'?" in said.stderr
+    said = project.run("--params=cgsamr.training.constnt=3", code=1)
+    assert "cgsamr.training.constnt: no such parameter. Did you mean 'constant'?" in said.stderr
     assert "Traceback" not in said.stderr and not (project.root / "data").exists()

@@ -20,7 +20,7 @@ WORDS = (
     "--pipelines=cgsamr_augment_eval",
     "--from-nodes=cgsamr.make_plan",
     "--to-nodes=cgsamr.train_synthesizers",
-    "--params=cgsamr_training.constant=400,cgsamr_training.checkpoint_every=400,cgsamr_training.log_every=5",
+    "--params=cgsamr.training.constant=400,cgsamr.training.checkpoint_every=400,cgsamr.training.log_every=5",
 )
 
 

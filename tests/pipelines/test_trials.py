@@ -114,12 +114,14 @@ def test_the_variants_differ(data):
 def test_what_the_main_job_has_trained_is_found_by_the_others(data, alone):
     after = times(data)
     assert {name: after[name] for name in alone} == alone
-    shared = {f"06_models/segmenters/real/none/2-subjects/seed-0/{name}" for name in ("method.pt", "subjects.json")}
+    shared = {
+        f"06_models/segmenters/unet/real/none/2-subjects/seed-0/{name}" for name in ("method.pt", "subjects.json")
+    }
     assert shared <= set(alone)
     for trial in ("cgsamr", "comparison", "ablation"):
         listed = json.loads((data / "05_model_input" / trial / "segmenters.json").read_text())
-        folder = listed["real/none/2-subjects/seed-0"]["folder"]
-        assert folder == "../../06_models/segmenters/real/none/2-subjects/seed-0"
+        folder = listed["unet/real/none/2-subjects/seed-0"]["folder"]
+        assert folder == "../../06_models/segmenters/unet/real/none/2-subjects/seed-0"
 
 
 def test_a_rerun_trains_nothing_and_another_seed_adds_its_own_trainings_alone(project, data, tmp_path):
@@ -138,7 +140,7 @@ def test_a_rerun_trains_nothing_and_another_seed_adds_its_own_trainings_alone(pr
     assert all("/seed-5/" in name for name in set(after) - set(before))
     sizes = ("1-subjects", "2-subjects")
     arms = ["real/none", "conventional/none", *(f"{arm}/{one}" for arm in BUILT for one in COMPARED)]
-    assert added == {f"06_models/segmenters/{arm}/{size}" for arm in arms for size in sizes} | {
+    assert added == {f"06_models/segmenters/unet/{arm}/{size}" for arm in arms for size in sizes} | {
         f"{where}/{one}/{size}"
         for where in ("06_models/synthesizers", "04_feature/synthetic")
         for one in COMPARED

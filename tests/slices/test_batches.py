@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lesionlab.slices.batches import EpochSampler, Slices, concatenate
+from lesionlab.errors import InputError
+from lesionlab.slices.batches import Batch, EpochSampler, Slices, concatenate
 
 
 def slices(n, start=0, channels=2):
@@ -35,13 +36,13 @@ def test_from_arrays_copies():
     array = np.zeros((1, 1, 2, 2), np.float32)
     own = Slices.from_arrays(array, np.zeros((1, 2, 2), np.uint8), array, array)
     array += 1
-    assert own.images.sum() == 0
-    assert own.labels.dtype == torch.uint8
+    assert own.tensors["images"].sum() == 0
+    assert own.tensors["labels"].dtype == torch.uint8
 
 
 def test_concatenate_keeps_the_order():
     joined = concatenate([slices(2), slices(3, start=10)])
-    assert joined.images[:, 0, 0, 0].tolist() == [0, 1, 10, 11, 12]
+    assert joined.tensors["images"][:, 0, 0, 0].tolist() == [0, 1, 10, 11, 12]
     assert len(joined) == 5
     with pytest.raises(ValueError, match="different shapes"):
         concatenate([slices(2), slices(2, channels=3)])
@@ -50,9 +51,64 @@ def test_concatenate_keeps_the_order():
 
 
 def test_lengths_must_agree():
-    one = slices(2)
+    one = slices(2).tensors
     with pytest.raises(ValueError, match="one length"):
-        Slices(one.images, one.labels[:1], one.atlas, one.tissues)
+        Slices(**{**one, "labels": one["labels"][:1]})
+
+
+def test_slices_of_other_fields_cannot_be_joined():
+    bare = Slices(images=slices(2).tensors["images"])
+    with pytest.raises(ValueError, match="different shapes"):
+        concatenate([slices(2), bare])
+    assert concatenate([bare, bare]).fields == ("images",)
+
+
+def test_a_batch_has_the_fields_of_its_slices_in_their_order():
+    whole = slices(3).tensors
+    some = Slices(labels=whole["labels"], images=whole["images"])
+    batch = some.take([2, 1])
+    assert some.fields == batch.fields == tuple(batch.tensors) == ("images", "labels") and len(batch) == 2
+    assert torch.equal(next(some.label_maps()), whole["labels"])
+    assert list(Slices(images=whole["images"]).label_maps()) == []
+
+
+@pytest.mark.parametrize("missing", ["images", "labels", "atlas", "tissues"])
+def test_a_field_that_a_batch_does_not_hold_is_told_by_name(missing):
+    held = [name for name in slices(2).fields if name != missing]
+    batch = slices(2).all().only(held)
+    assert all(torch.equal(getattr(batch, name), tensor) for name, tensor in batch.tensors.items())
+    with pytest.raises(InputError, match=f"reads {missing}, which its stream does not name.*{', '.join(held)}"):
+        getattr(batch, missing)
+    with pytest.raises(InputError, match=f"reads {missing},"):
+        batch.only(["images", "labels", missing])
+
+
+def test_a_batch_has_no_other_fields():
+    with pytest.raises(ValueError, match="no code, mask; its fields are images, labels, atlas, tissues"):
+        Batch(images=torch.zeros(1), mask=torch.zeros(1), code=torch.zeros(1))
+
+
+def test_every_field_of_a_batch_is_changed_alike():
+    batch = slices(3).all()
+    turned = batch.map(lambda tensor: tensor.flip(-1) + 1)
+    assert turned.fields == batch.fields and turned.labels.dtype == torch.int64
+    assert all(torch.equal(turned.tensors[name], tensor.flip(-1) + 1) for name, tensor in batch.tensors.items())
+
+
+def test_fields_are_replaced_or_added_and_the_batch_stays_as_it_was():
+    batch = slices(2).all().only(["atlas", "images"])
+    assert batch.fields == ("images", "atlas")
+    other = batch.replace(images=batch.images + 5, labels=torch.ones(2, 4, 4, dtype=torch.int64))
+    assert other.fields == ("images", "labels", "atlas") and batch.fields == ("images", "atlas")
+    assert torch.equal(other.images, batch.images + 5) and other.atlas is batch.atlas
+
+
+def test_a_batch_in_equal_parts():
+    batch = slices(6).take([5, 4, 3, 2, 1, 0]).only(["images", "labels"])
+    parts = batch.chunk(3)
+    assert [part.fields for part in parts] == [("images", "labels")] * 3
+    assert [part.labels[:, 0, 0].tolist() for part in parts] == [[5, 4], [3, 2], [1, 0]]
+    assert [part.images[:, 0, 0, 0].tolist() for part in parts] == [[5, 4], [3, 2], [1, 0]]
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 5))

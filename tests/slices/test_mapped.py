@@ -41,7 +41,8 @@ def parts(tmp_path) -> list[Selection]:
 
 
 def same(one, other) -> bool:
-    return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    pairs = zip(one.tensors.values(), other.tensors.values(), strict=True)
+    return one.fields == other.fields and all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
 
 
 def test_the_same_batches_as_in_memory(parts):
@@ -61,11 +62,33 @@ def test_slices_without_priors(tmp_path):
     assert same(MappedSlices([part]).take([2, 0]), part.in_memory().take([2, 0]))
 
 
+@pytest.mark.parametrize("memory", ["map", "load"])
+def test_only_the_fields_that_are_asked_for_are_read(parts, memory):
+    chosen = [part.model_copy(update={"fields": ("labels", "images")}) for part in parts]
+    slices, whole = open_slices(chosen, memory), open_slices(parts, memory)
+    assert slices.fields == slices.take([0]).fields == ("images", "labels")  # in the store's order
+    assert same(slices.take([5, 1]), whole.take([5, 1]).only(["images", "labels"]))
+    for name in ("atlas", "tissues"):
+        with pytest.raises(InputError, match=f"reads {name}, which its stream does not name"):
+            getattr(slices.take([0]), name)
+
+
+@pytest.mark.parametrize("memory", ["map", "load"])
+def test_without_labels_there_are_no_label_maps(parts, memory):
+    chosen = [part.model_copy(update={"fields": ("images",)}) for part in parts]
+    assert list(open_slices(chosen, memory).label_maps()) == []
+
+
+def test_selections_of_other_fields_cannot_be_joined(parts):
+    with pytest.raises(ValueError, match="different fields"):
+        MappedSlices([parts[0], parts[1].model_copy(update={"fields": ("images",)})])
+
+
 def test_label_maps_come_in_pieces(tmp_path):
     part = Selection(store=write_store(tmp_path / "store", LOOKED_AT + 3, side=2))
     pieces = list(MappedSlices([part]).label_maps())
     assert [len(piece) for piece in pieces] == [LOOKED_AT, 3]
-    assert torch.equal(torch.cat(pieces), part.in_memory().labels)
+    assert torch.equal(torch.cat(pieces), part.in_memory().tensors["labels"])
 
 
 def test_stores_that_do_not_fit_together_are_refused(tmp_path):

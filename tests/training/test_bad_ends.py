@@ -19,6 +19,7 @@ import torch
 from lesionlab.errors import InputError
 from lesionlab.methods.base import Task
 from lesionlab.methods.registry import make_method
+from lesionlab.slices.batches import Slices
 from lesionlab.training.alone import alone_in
 from lesionlab.training.best import BestRule
 from lesionlab.training.checkpoint import load, load_method, save_method
@@ -35,9 +36,9 @@ def finite(path) -> bool:
 
 
 @pytest.mark.parametrize("name", ["cgsamr", "unet"])
-def test_nan_stops_the_run_before_anything_is_saved(tmp_path, slices, fresh, options, name):
-    slices.images[:] = math.nan
-    method = fresh() if name == "cgsamr" else unet()
+def test_nan_stops_the_run_before_anything_is_saved(tmp_path, slices, bare, fresh, options, name):
+    slices.tensors["images"][:] = math.nan
+    method, slices = (fresh(), slices) if name == "cgsamr" else (unet(), bare)
     with pytest.raises(
         Diverged, match=r"no longer finite at step 1\. No checkpoint had been written yet\. Cure: lower"
     ):
@@ -62,33 +63,33 @@ class Breaks(torch.nn.Module):
         return self.network(images) * (math.inf if self.done == self.at else 1)
 
 
-def test_the_step_is_named_though_losses_are_looked_at_later(tmp_path, slices, options):
+def test_the_step_is_named_though_losses_are_looked_at_later(tmp_path, bare, options):
     method = unet()
     method.U = Breaks(method.U, at=4)
     seldom = options.model_copy(update={"log_every": 6, "checkpoint_every": 3})
     with pytest.raises(Diverged) as caught:
-        fit(method, slices, seldom, tmp_path)
+        fit(method, bare, seldom, tmp_path)
     assert caught.value.step == 4 and caught.value.saved == 3
     assert f"The last good checkpoint, {tmp_path / 'last.pt'}, is of step 3." in str(caught.value)
     assert "U/total" in str(caught.value)
     assert load(tmp_path / "last.pt")["training"]["step"] == 3 and finite(tmp_path / "last.pt")
 
 
-def test_weights_that_break_behind_the_last_loss_are_not_saved(tmp_path, slices, options):
+def test_weights_that_break_behind_the_last_loss_are_not_saved(tmp_path, bare, options):
     # A rate of 1e39 after a finite loss: the weights overflow in the step's update, which no loss has seen yet.
     method = unet(rate=1e39)
     with pytest.raises(Diverged, match=r"weights\.U\.\S+ and \d+ more tensors are no longer finite at step 1"):
-        fit(method, slices, options.model_copy(update={"checkpoint_every": 1}), tmp_path)
+        fit(method, bare, options.model_copy(update={"checkpoint_every": 1}), tmp_path)
     assert not (tmp_path / "last.pt").exists()
 
 
 @pytest.mark.parametrize("name", ["cgsamr", "unet"])
-def test_a_rate_of_a_thousand_stops_the_run(tmp_path, slices, options, name):
+def test_a_rate_of_a_thousand_stops_the_run(tmp_path, slices, bare, options, name):
     task = Task(sequences=("T1w", "FLAIR"), lesion_classes=("edema", "tumor"))
     sizes = {"generator": {"width": 2, "downs": 2}, "discriminator": {"width": 2}, "unet": {"width": 2, "depth": 2}}
     method = unet(1e3) if name == "unet" else make_method("cgsamr", {**sizes, "adam": {"rate": 1e3}}, task)
     with pytest.raises(Diverged, match=r"at step \d+\..*lower the learning rate"):
-        fit(method, slices, options.model_copy(update={"constant": 50}), tmp_path)
+        fit(method, bare if name == "unet" else slices, options.model_copy(update={"constant": 50}), tmp_path)
     assert not (tmp_path / "method.pt").exists()
 
 
@@ -153,9 +154,9 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
         assert caught.value.given.startswith("0.0 MB free")
 
 
-def test_a_run_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(tmp_path, slices, options):
+def test_a_run_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(tmp_path, bare, options):
     straight = unet()
-    fit(straight, slices, options, tmp_path / "straight")
+    fit(straight, bare, options, tmp_path / "straight")
     often = options.model_copy(update={"checkpoint_every": 1})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then writing fails by EFBIG, as on a disk with a quota
@@ -163,21 +164,21 @@ def test_a_run_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(tmp_pat
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, hard))
         with pytest.raises(InputError, match="the disk is full"):
-            fit(unet(), slices, often, tmp_path / "run")
+            fit(unet(), bare, often, tmp_path / "run")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
     assert not list((tmp_path / "run").glob("*.p*"))
     again = unet()
-    fit(again, slices, options, tmp_path / "run")
+    fit(again, bare, options, tmp_path / "run")
     assert all(
         torch.equal(a, b) for a, b in zip(again.state_dict().values(), straight.state_dict().values(), strict=True)
     )
 
 
-def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(tmp_path, slices, options):
+def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(tmp_path, bare, options):
     with tiny_disk(tmp_path / "disk") as disk, pytest.raises(InputError, match="has not the room") as caught:
-        fit(unet(network={"width": 8, "depth": 2}), slices, options, disk / "run")
+        fit(unet(network={"width": 8, "depth": 2}), bare, options, disk / "run")
     assert (
         not list((disk / "run").glob("*.pt"))
         and "nothing was begun" in caught.value.cure
@@ -186,10 +187,10 @@ def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(t
 
 
 @pytest.mark.parametrize("best", [None, BestRule(measure="validation/x", goal="max")])
-def test_the_room_that_is_asked_for_is_what_a_training_takes(tmp_path, slices, options, best):
+def test_the_room_that_is_asked_for_is_what_a_training_takes(tmp_path, bare, options, best):
     method = make_method("unet", {"network": {"width": 16, "depth": 3}}, unet().task)
     wanted = room_wanted(method, options.model_copy(update={"best": best}))
-    fit(method, slices, options, tmp_path)
+    fit(method, bare, options, tmp_path)
     last, weights = ((tmp_path / name).stat().st_size for name in ("last.pt", "method.pt"))
     # Files hold a few names and numbers beside the tensors.
     assert wanted == pytest.approx(2 * (last + (weights if best else 0)), rel=0.05)
@@ -209,6 +210,7 @@ def test_other_errors_of_writing_stay_what_they_are(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
+from lesionlab.slices.batches import Slices
 from lesionlab.training.alone import alone_in
 with alone_in(Path(sys.argv[1])):
     print("held", flush=True)
@@ -216,14 +218,14 @@ with alone_in(Path(sys.argv[1])):
 """
 
 
-def test_a_second_run_into_a_folder_is_refused_with_who_holds_it(tmp_path, slices, options):
+def test_a_second_run_into_a_folder_is_refused_with_who_holds_it(tmp_path, bare, bare_streams, options):
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"
         (tmp_path / "precious").write_text("of the first run")
         for train in (
-            lambda: fit(unet(), slices, options, tmp_path),
-            lambda: train_once(unet(), slices, options, tmp_path, "k"),
+            lambda: fit(unet(), bare, options, tmp_path),
+            lambda: train_once(unet(), bare_streams, options, tmp_path, "k"),
         ):
             with pytest.raises(InputError, match=f"another run is at work.*process {holder.pid} on"):
                 train()
@@ -231,7 +233,7 @@ def test_a_second_run_into_a_folder_is_refused_with_who_holds_it(tmp_path, slice
     finally:
         holder.kill()
         holder.wait()
-    train_once(unet(), slices, options, tmp_path, "k")  # a killed process lets go
+    train_once(unet(), bare_streams, options, tmp_path, "k")  # a killed process lets go
 
 
 def test_who_holds_a_folder_may_enter_again(tmp_path):
@@ -244,32 +246,32 @@ def test_who_holds_a_folder_may_enter_again(tmp_path):
 # What does not fit
 
 
-def test_a_batch_larger_than_the_set_is_refused(tmp_path, slices, options):
+def test_a_batch_larger_than_the_set_is_refused(tmp_path, bare, options):
     large = options.model_copy(update={"batch_size": 8})
     with pytest.raises(InputError, match=r"batch is larger than the training set\. Given: batch_size 8, 7 slices"):
-        fit(unet(), slices, large, tmp_path)
+        fit(unet(), bare, large, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps", "tpu", "gpuu"])
-def test_a_device_that_is_not_there_is_refused(tmp_path, slices, options, device):
+def test_a_device_that_is_not_there_is_refused(tmp_path, bare, options, device):
     if (device == "cuda" and torch.cuda.is_available()) or (device == "mps" and torch.backends.mps.is_available()):
         pytest.skip("it is there")
     with pytest.raises(InputError, match=f"Given: training device {device}. Allowed: auto, cpu"):
-        fit(unet(), slices, options.model_copy(update={"device": device}), tmp_path)
+        fit(unet(), bare, options.model_copy(update={"device": device}), tmp_path)
     assert not any(tmp_path.iterdir())
 
 
-def test_a_checkpoint_of_another_method_is_refused(tmp_path, slices, fresh, options):
-    fit(unet(), slices, options, tmp_path)
+def test_a_checkpoint_of_another_method_is_refused(tmp_path, slices, bare, fresh, options):
+    fit(unet(), bare, options, tmp_path)
     with pytest.raises(InputError, match=r"Given: method = unet.*Allowed: method = cgsamr"):
         fit(fresh(), slices, options, tmp_path)
 
 
-def test_a_checkpoint_of_another_number_of_sequences_is_refused(tmp_path, slices, options):
-    fit(unet(), slices, options, tmp_path)
+def test_a_checkpoint_of_another_number_of_sequences_is_refused(tmp_path, bare, options):
+    fit(unet(), bare, options, tmp_path)
     task = Task(sequences=("T1w",), lesion_classes=("edema", "tumor"))
-    one = type(slices)(slices.images[:, :1], slices.labels, slices.atlas[:, :3], slices.tissues)
+    one = Slices(images=bare.tensors["images"][:, :1], labels=bare.tensors["labels"])
     method = make_method("unet", {"network": {"width": 2, "depth": 2}}, task)
     with pytest.raises(
         InputError, match=r"task\.sequences = \['T1w', 'FLAIR'\].*Allowed: .*task\.sequences = \['T1w'\]"
@@ -277,13 +279,13 @@ def test_a_checkpoint_of_another_number_of_sequences_is_refused(tmp_path, slices
         fit(method, one, options, tmp_path)
 
 
-def test_a_run_does_not_go_on_from_a_cut_checkpoint_nor_remove_it(tmp_path, slices, options):
-    fit(unet(), slices, options, tmp_path)
+def test_a_run_does_not_go_on_from_a_cut_checkpoint_nor_remove_it(tmp_path, bare, options):
+    fit(unet(), bare, options, tmp_path)
     path = tmp_path / "last.pt"
     cut = path.read_bytes()[:-100]
     path.write_bytes(cut)
     with pytest.raises(InputError, match=r"last\.pt: the checkpoint cannot be read"):
-        fit(unet(), slices, options, tmp_path)
+        fit(unet(), bare, options, tmp_path)
     assert path.read_bytes() == cut
 
 
@@ -298,7 +300,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("kind", ["torch", "legacy", "pickle"])
-def test_code_in_a_checkpoint_never_runs(tmp_path, slices, options, kind):
+def test_code_in_a_checkpoint_never_runs(tmp_path, bare, options, kind):
     sentinel, path = tmp_path / "executed", tmp_path / "run" / "last.pt"
     path.parent.mkdir()
     content = {"format": 1, "weights": Bomb(sentinel)}
@@ -306,7 +308,7 @@ def test_code_in_a_checkpoint_never_runs(tmp_path, slices, options, kind):
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=kind == "torch")
-    for reads in (lambda: load(path), lambda: load_method(path), lambda: fit(unet(), slices, options, path.parent)):
+    for reads in (lambda: load(path), lambda: load_method(path), lambda: fit(unet(), bare, options, path.parent)):
         with pytest.raises(InputError, match="cannot be read"):
             reads()
     assert not sentinel.exists()

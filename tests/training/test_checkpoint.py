@@ -16,7 +16,7 @@ def test_a_method_comes_back_from_its_file_alone(tmp_path, fresh, slices):
     save_method(method, tmp_path / "method.pt")
     loaded = load_method(tmp_path / "method.pt")
     batch = slices.take([0, 1])
-    assert torch.equal(method.synthesize(batch.labels, batch.atlas), loaded.synthesize(batch.labels, batch.atlas))
+    assert torch.equal(method.synthesize(batch), loaded.synthesize(batch))
     assert (loaded.options, loaded.task, loaded.training) == (method.options, method.task, False)
 
 

@@ -48,10 +48,10 @@ def test_what_cannot_be_compiled_runs_as_it_is_and_is_told(no_compiler, caplog):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, which is not here")
-def test_compiled_steps_are_the_plain_ones_up_to_rounding(tmp_path, slices, options, fresh):
+def test_compiled_steps_are_the_plain_ones_up_to_rounding(tmp_path, bare, options, fresh):
     def trained(name: str, **changes) -> dict[str, torch.Tensor]:
         method = make_method("unet", {"network": {"width": 2, "depth": 1}}, fresh().task)
-        fit(method, slices, options.model_copy(update=changes), tmp_path / name)
+        fit(method, bare, options.model_copy(update=changes), tmp_path / name)
         return method.state_dict()
 
     plain, compiled = trained("plain"), trained("compiled", compile=True)

@@ -15,10 +15,10 @@ from lesionlab.training.runs import TrainingRun, train_once
 
 
 @pytest.fixture
-def train(tmp_path, slices, fresh, options):
+def train(tmp_path, streams, fresh, options):
     """Trains what a key stands for in one folder."""
     return lambda key, **changes: train_once(
-        fresh(), slices, options.model_copy(update=changes), tmp_path / "run", key, subjects=[key]
+        fresh(), streams, options.model_copy(update=changes), tmp_path / "run", key, subjects=[key]
     )
 
 

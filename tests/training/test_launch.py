@@ -22,7 +22,7 @@ from lesionlab.training.best import BestRule
 from lesionlab.training.checkpoint import load
 from lesionlab.training.launch import Maker, fit_on_devices
 from lesionlab.training.options import TrainingOptions
-from lesionlab.training.runs import train_once_on_devices
+from lesionlab.training.runs import train_once
 from lesionlab.training.side_by_side import Place, side_by_side
 from lesionlab.training.stop import Interrupted
 
@@ -37,6 +37,7 @@ CGSAMR = {
     "lambda_cm": {"threshold": 0.999},
 }
 UNET = {"network": {"width": 4, "depth": 2, "norm": "instance"}, "loss": "ce"}
+CGSAMR_FIELDS, UNET_FIELDS = ("images", "labels", "atlas"), ("images", "labels")
 
 SPIES = """
 import atexit, json, os, signal
@@ -101,6 +102,11 @@ def spies(tmp_path, monkeypatch) -> Path:
     return tmp_path / "notes"
 
 
+def stream(fields, store, *places) -> dict[str, list[Selection]]:
+    """All slices of the store, or those at some places, then at others, .."""
+    return {"slices": [Selection(store=store, places=these, fields=fields) for these in places or [None]]}
+
+
 def notes(path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -122,14 +128,14 @@ def two(options, **changes) -> TrainingOptions:
 
 def test_two_processes_train_a_gan_as_one_does_and_one_alone_writes(tmp_path, store, twenty, spies):
     one, both, fresh = (make_method("cgsamr", CGSAMR, TASK) for _ in range(3))
-    parts = [Selection(store=store, places=(8, 7, 6)), Selection(store=store, places=(0, 1, 2, 3, 4, 5))]
+    parts = stream(CGSAMR_FIELDS, store, (8, 7, 6), (0, 1, 2, 3, 4, 5))
     # Five steps: then rounding shows, for D is ill-conditioned on such small slices (see test_stepping.py).
     rule = BestRule(measure="validation/score")
     five = twenty.model_copy(update={"constant": 5, "log_every": 2, "best": rule, "image_moments": (1.0,)})
     scored = Maker(target="spies:scoring", arguments={"path": str(spies)})
     fit_on_devices(one, parts, five, tmp_path / "one", validate=scored)
     spies.unlink()
-    run = train_once_on_devices(
+    run = train_once(
         both,
         parts,
         two(five, memory="map"),
@@ -155,7 +161,7 @@ def test_two_processes_train_a_gan_as_one_does_and_one_alone_writes(tmp_path, st
 
 def test_two_processes_train_a_gan_for_long_as_one_does_that_takes_its_batches_in_two(tmp_path, store, twenty):
     one, both, fresh = (make_method("cgsamr", CGSAMR, TASK) for _ in range(3))
-    parts = [Selection(store=store, places=tuple(range(9)))]
+    parts = stream(CGSAMR_FIELDS, store, tuple(range(9)))
     fit_on_devices(one, parts, twenty.model_copy(update={"accumulate": 2, "threads": 1}), tmp_path / "one")
     fit_on_devices(both, parts, two(twenty), tmp_path / "two")
     # The same sums in the same order: halves of a batch, then their mean. Rounding has no part in it.
@@ -164,14 +170,14 @@ def test_two_processes_train_a_gan_for_long_as_one_does_that_takes_its_batches_i
 
 def test_two_processes_train_a_unet_as_one_does(tmp_path, store, twenty):
     one, both, fresh = (make_method("unet", UNET, TASK) for _ in range(3))
-    fit_on_devices(one, [Selection(store=store)], twenty, tmp_path / "one")
-    fit_on_devices(both, [Selection(store=store)], two(twenty), tmp_path / "two")
+    fit_on_devices(one, stream(UNET_FIELDS, store), twenty, tmp_path / "one")
+    fit_on_devices(both, stream(UNET_FIELDS, store), two(twenty), tmp_path / "two")
     assert furthest(one, both) < 1e-5 < 1e-3 < furthest(one, fresh)
 
 
 def test_a_stopped_run_goes_on_with_another_number_of_processes(tmp_path, store, twenty, spies):
     straight, part, continued = (make_method("unet", UNET, TASK) for _ in range(3))
-    parts = [Selection(store=store)]
+    parts = stream(UNET_FIELDS, store)
     fit_on_devices(straight, parts, twenty, tmp_path / "straight")
     with pytest.raises(Interrupted, match="step 1 of 20, its max_minutes"):
         fit_on_devices(part, parts, twenty.model_copy(update={"max_minutes": 1e-9}), tmp_path / "run")
@@ -188,21 +194,21 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(tmp_path, store,
 def test_what_the_processes_refuse_is_refused_here(tmp_path, store, twenty):
     odd = two(twenty, batch_size=3)
     with pytest.raises(InputError, match=r"batch_size 3, accumulate 1, 2 processes\. Allowed: multiples of 2"):
-        fit_on_devices(make_method("unet", UNET, TASK), [Selection(store=store)], odd, tmp_path / "run")
+        fit_on_devices(make_method("unet", UNET, TASK), stream(UNET_FIELDS, store), odd, tmp_path / "run")
 
 
 def test_other_failures_are_told_with_their_trace(tmp_path, store, twenty, spies):
     fails = Maker(target="spies:Spy", arguments={"path": str(spies), "fail": 5})
     method = make_method("unet", UNET, TASK)
     with pytest.raises(RuntimeError, match=r"ended with status 1(?s:.*)in metrics(?s:.*)OSError: the tracker is down"):
-        fit_on_devices(method, [Selection(store=store)], two(twenty), tmp_path / "run", tracker=fails)
+        fit_on_devices(method, stream(UNET_FIELDS, store), two(twenty), tmp_path / "run", tracker=fails)
     assert not list((tmp_path / "run" / ".runs").glob("job-*"))
 
 
 def test_one_process_alone_refuses_to_be_several(tmp_path, store, twenty):
     from lesionlab.training.loop import fit
 
-    slices = Selection(store=store).in_memory()
+    slices = Selection(store=store, fields=UNET_FIELDS).in_memory()
     with pytest.raises(InputError, match="devices 2, without torchrun"):
         fit(make_method("unet", UNET, TASK), slices, two(twenty), tmp_path)
 
@@ -212,8 +218,8 @@ def side(store, folder, options, tracker=None):
 
     def work(seed, where):
         method = make_method("unet", UNET, TASK, seed)
-        return train_once_on_devices(
-            method, [Selection(store=store)], options, folder / str(seed), "key", tracker=tracker, where=where
+        return train_once(
+            method, stream(UNET_FIELDS, store), options, folder / str(seed), "key", tracker=tracker, where=where
         )
 
     return side_by_side({str(seed): partial(work, seed) for seed in (0, 1)}, 2)
@@ -223,7 +229,7 @@ def test_trainings_side_by_side_end_in_the_weights_of_trainings_alone(tmp_path, 
     together = side(store, tmp_path / "together", twenty)
     for seed in (0, 1):
         alone = make_method("unet", UNET, TASK, seed)
-        fit_on_devices(alone, [Selection(store=store)], twenty, tmp_path / "alone" / str(seed))
+        fit_on_devices(alone, stream(UNET_FIELDS, store), twenty, tmp_path / "alone" / str(seed))
         assert furthest(alone, together[str(seed)].method()) == 0
     assert furthest(together["0"].method(), together["1"].method()) > 0
 

@@ -21,6 +21,10 @@ class Afar:
     def __init__(self, slices):
         self.slices, self.taken, self.threads = slices, [], set()
 
+    @property
+    def fields(self):
+        return self.slices.fields
+
     def __len__(self):
         return len(self.slices)
 
@@ -38,13 +42,18 @@ class Broken(Afar):
         raise OSError("the disk is gone")
 
 
+def loading(source, sampler, ranks=None, ahead=False):
+    """A loader of one stream."""
+    return Loader({"slices": source}, {"slices": sampler}, ranks or Ranks(), ahead)
+
+
 def images(loader, count):
-    return [loader.take().images for _ in range(count)]
+    return [loader.take()["slices"].images for _ in range(count)]
 
 
 @pytest.mark.parametrize("ahead", [False, True])
 def test_batches_come_in_the_samplers_order(slices, ahead):
-    with Loader(slices, EpochSampler(7, 3, 0), Ranks(), ahead) as loader:
+    with loading(slices, EpochSampler(7, 3, 0), ahead=ahead) as loader:
         given = images(loader, 5)
     sampler = EpochSampler(7, 3, 0)
     expected = [slices.take(indices).images for _ in range(2) for indices in sampler]  # two epochs of three batches
@@ -53,11 +62,11 @@ def test_batches_come_in_the_samplers_order(slices, ahead):
 
 def test_one_batch_is_read_ahead_by_another_thread_and_does_not_count(slices):
     source, sampler = Afar(slices), EpochSampler(7, 2, 0)
-    with Loader(source, sampler, Ranks(), ahead=True) as loader:
-        assert loader.state_dict() == EpochSampler(7, 2, 0).state_dict()
+    with loading(source, sampler, ahead=True) as loader:
+        assert loader.state_dict() == {"slices": EpochSampler(7, 2, 0).state_dict()}
         loader.take()
         loader.take()
-        state = loader.state_dict()
+        state = loader.state_dict()["slices"]
         assert (state["epoch"], state["position"]) == (0, 2) and sampler.position == 3
     order = sampler.order(0).tolist()
     assert source.taken[:2] == [order[:2], order[2:4]] and threading.main_thread() not in source.threads
@@ -72,14 +81,14 @@ def test_each_process_takes_its_part(slices):
     parts = []
     for rank in range(3):
         source = Afar(slices)
-        with Loader(source, EpochSampler(7, 6, 0), Ranks(rank, 3), ahead=False) as loader:
+        with loading(source, EpochSampler(7, 6, 0), Ranks(rank, 3)) as loader:
             loader.take()
         parts.append(source.taken[0])
     assert [len(part) for part in parts] == [2, 2, 2] and [*parts[0], *parts[1], *parts[2]] == whole
 
 
 def test_what_fails_while_reading_ahead_fails_the_step(slices):
-    with Loader(Broken(slices), EpochSampler(7, 3, 0), Ranks(), ahead=True) as loader, pytest.raises(OSError):
+    with loading(Broken(slices), EpochSampler(7, 3, 0), ahead=True) as loader, pytest.raises(OSError):
         loader.take()
 
 
@@ -115,5 +124,5 @@ def test_a_run_that_reads_ahead_is_the_same_also_when_it_is_resumed(tmp_path, sl
 
 def test_the_order_of_blocks_comes_from_the_options(options):
     blocks = options.model_copy(update={"shuffle_block": 2, "shuffle_buffer": 2})
-    order = make_sampler(8, blocks).order(0)
+    order = make_sampler("slices", 8, blocks).order(0)
     assert all(abs(a - b) == 1 for a, b in order.reshape(-1, 2))  # blocks of two, mixed within themselves alone

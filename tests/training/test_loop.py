@@ -12,8 +12,8 @@ from lesionlab.errors import InputError
 from lesionlab.methods.base import Method
 from lesionlab.training.checkpoint import load, load_method
 from lesionlab.training.device import PRECISIONS, lower_precision, on_device
+from lesionlab.training.loader import make_sampler
 from lesionlab.training.loop import fit
-from lesionlab.training.run import make_sampler
 
 
 class Recorder:
@@ -102,10 +102,10 @@ def test_a_checkpoint_of_other_options_is_refused(tmp_path, slices, fresh, optio
 
 def test_a_checkpoint_of_other_data_or_weights_is_refused(tmp_path, slices, fresh, options):
     fit(fresh(), slices, options, tmp_path)
-    slices.images[3] += 0.5
+    slices.tensors["images"][3] += 0.5
     with pytest.raises(InputError, match="another run"):
         fit(fresh(), slices, options, tmp_path)
-    slices.images[3] -= 0.5
+    slices.tensors["images"][3] -= 0.5
     with pytest.raises(InputError, match="another run"):
         fit(fresh(seed=1), slices, options, tmp_path)
 
@@ -134,7 +134,7 @@ def test_entries_are_means_over_the_steps_since_the_last(tmp_path, slices, fresh
     assert pairs[pairs.name == "G/total"].value.to_numpy() == pytest.approx(single.reshape(3, 2).mean(1), rel=1e-5)
 
 
-def test_validation_runs_at_rest_and_at_the_end(tmp_path, slices, fresh, options):
+def test_validation_runs_in_inference_mode_and_at_the_end(tmp_path, slices, fresh, options):
     modes = []
 
     def validate(method, step):
@@ -199,15 +199,15 @@ def test_lower_precision_sees_updated_weights():
 
 
 def test_slices_that_do_not_fit_are_refused_before_training(tmp_path, slices, fresh, options):
-    slices.labels[:] = 7
+    slices.tensors["labels"][:] = 7
     with pytest.raises(InputError, match="label 7"):
         fit(fresh(), slices, options, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
 def test_batches_are_full(options):
-    assert [len(b) for b in make_sampler(7, options)] == [3, 3]
-    assert [len(b) for b in make_sampler(3, options)] == [3]
+    assert [len(b) for b in make_sampler("slices", 7, options)] == [3, 3]
+    assert [len(b) for b in make_sampler("slices", 3, options)] == [3]
 
 
 def test_epochs_count_full_batches(tmp_path, slices, fresh, options):

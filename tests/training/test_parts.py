@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from lesionlab.errors import InputError
+from lesionlab.methods.base import Method
 from lesionlab.training.history import History, Meter
 from lesionlab.training.montage import montage
 from lesionlab.training.options import TrainingOptions
@@ -20,12 +21,11 @@ from lesionlab.training.schedule import Schedule, make_schedule
 
 def test_rate_is_constant_then_linear_to_zero():
     # Two steps at 1, then 4/4, 3/4, 2/4, 1/4; the step after the last would have 0.
-    schedule = Schedule(constant=2, decay=4)
-    assert [schedule.factor(s) for s in range(7)] == [1, 1, 1, 0.75, 0.5, 0.25, 0]
+    assert [Method.rate(None, step, 2, 4) for step in range(7)] == [1, 1, 1, 0.75, 0.5, 0.25, 0]
 
 
 def test_rate_without_decay():
-    assert [Schedule(3, 0).factor(s) for s in range(3)] == [1, 1, 1]
+    assert [Method.rate(None, step, 3, 0) for step in range(3)] == [1, 1, 1]
 
 
 def test_schedule_counts_epochs_or_steps():
@@ -36,13 +36,23 @@ def test_schedule_counts_epochs_or_steps():
         make_schedule(TrainingOptions(constant=0, decay=0), 10)
 
 
-def test_rate_is_applied_to_each_group_from_its_own_start():
+def test_rate_is_applied_to_each_group_from_its_own_start(fresh):
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     optimizer = torch.optim.SGD([{"params": parameters[:1], "lr": 1.0}, {"params": parameters[1:], "lr": 0.1}])
     schedule = Schedule(1, 2)
     for step in (0, 1, 2):
-        schedule.apply(optimizer, step)
+        schedule.apply(fresh(), optimizer, step)
     assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.5, 0.05])
+
+
+def test_a_method_may_have_a_rate_of_its_own(fresh):
+    method, optimizer = fresh(), torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    method.rate = lambda step, constant, decay: step / (constant + decay)
+    rates = []
+    for step in range(4):
+        Schedule(1, 3).apply(method, optimizer, step)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0, 0.5, 1, 1.5])
 
 
 def test_mistyped_options_are_refused():

@@ -39,7 +39,8 @@ def furthest(one, other) -> float:
 # Adam makes steps of full length of its rounding errors (observed: 5e-7 up to step 9, then 1e-3).
 @pytest.mark.parametrize(("name", "settings", "steps"), [("unet", UNET, 20), ("cgsamr", INSTANCE, 5)])
 @pytest.mark.parametrize("parts", [2, 3])
-def test_parts_train_as_the_whole_batch(tmp_path, slices, in_parts, name, settings, steps, parts):
+def test_parts_train_as_the_whole_batch(tmp_path, slices, bare, in_parts, name, settings, steps, parts):
+    slices = bare if name == "unet" else slices
     in_parts = in_parts.model_copy(update={"constant": steps})
     whole, divided, fresh = (make_method(name, settings, TASK) for _ in range(3))
     expected = fit(whole, slices, in_parts, tmp_path / "whole")

@@ -34,19 +34,21 @@ def same(one, other) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_stops_the_run_after_its_step_and_the_same_call_goes_on(tmp_path, slices, fresh, options, number):
+def test_a_signal_stops_the_run_after_its_step_and_the_same_call_goes_on(
+    tmp_path, slices, streams, fresh, options, maker, number
+):
     straight, continued = fresh(), fresh()
     fit(straight, slices, options, tmp_path / "straight")
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)]
     with pytest.raises(Interrupted) as caught:
-        train_once(fresh(), slices, options, tmp_path / "run", "key", tracker=SignalsAt(4, number))
+        train_once(fresh(), streams, options, tmp_path / "run", "key", tracker=maker(SignalsAt(4, number)))
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)] == handlers
     last = tmp_path / "run" / "last.pt"
     assert load(last)["training"]["step"] == 4
     name = signal.Signals(number).name
     assert str(caught.value).startswith(f"cgsamr: stopped after step 4 of 6, as {name} asked. Nothing is lost: {last}")
     assert caught.value.exit_status == 75  # EX_TEMPFAIL of sysexits.h
-    train_once(continued, slices, options, tmp_path / "run", "key")
+    train_once(continued, streams, options, tmp_path / "run", "key")
     assert same(straight, continued)
 
 

@@ -58,12 +58,15 @@ def test_no_checkpoint_is_chosen_by_a_class_that_validation_has_not(store):
 class Synthesizer(torch.nn.Module):
     """Paints brain as it is, edema 20 grey levels too bright, tumor 10."""
 
+    prior = "atlas"
+
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
-    def synthesize(self, labels, atlas):
-        return torch.tensor([-1.0, 0.5, 0.5 + 20 / 127.5, 0.5 + 10 / 127.5])[labels].unsqueeze(1)
+    def synthesize(self, batch):
+        assert batch.fields == ("labels", "atlas")
+        return torch.tensor([-1.0, 0.5, 0.5 + 20 / 127.5, 0.5 + 10 / 127.5])[batch.labels].unsqueeze(1)
 
 
 def test_validation_is_the_pixel_accuracy_of_the_validation_subjects(store):

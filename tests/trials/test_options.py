@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from lesionlab.trials.options import METHOD_TITLES, Arm, TrialOptions, Variant
+from lesionlab.trials.options import Arm, TrialOptions, Variant
 
 ONE = {"synthesizers": ("cgsamr",), "arms": ("real", "real+50%")}
 
@@ -36,8 +36,6 @@ def test_a_trial_takes_everybody_once_unless_it_says_more():
 @pytest.mark.parametrize(
     "given",
     [
-        {"arms": ()},
-        {"synthesizers": ()},
         {"training_subjects": ()},
         {"training_subjects": (0,)},
         {"training_subjects": (-4,)},
@@ -54,10 +52,7 @@ def test_other_trials_are_refused(given):
 
 def test_a_variant_changes_something_of_a_method():
     assert Variant(of="samr", change={"weights": {"confidence": 0}}, title="plain").of == "samr"
-    for wrong in ({"of": "pix2pix", "change": {"a": 1}}, {"of": "samr", "change": {}}):
+    for wrong in ({"of": 1, "change": {"a": 1}}, {"of": "samr", "change": {}}):
         with pytest.raises(ValidationError):
             Variant(**wrong, title="wrong")
 
-
-def test_every_method_that_draws_has_a_title():
-    assert METHOD_TITLES == {"samr": "SAMR", "cgsamr": "CG-SAMR"}

@@ -24,9 +24,13 @@ SPLITS = {"a": "train", "b": "train", "c": "train", "v": "validation", "t": "tes
 SLICES = pd.DataFrame({"subject": list(SPLITS), "split": list(SPLITS.values()), "domain": "pathological"})
 
 
-def plan(seed: int = 0, **options) -> TrialPlan:
+UNET = {"unet": Recipe(method="unet", title="U-Net", options={}, training=STEPS)}
+MDGRU = {"mdgru": Recipe(method="mdgru", title="MDGRU", options={}, training=STEPS)}
+
+
+def plan(seed: int = 0, segmenters: dict[str, Recipe] = UNET, **options) -> TrialPlan:
     given = {"synthesizers": ("samr", "cgsamr"), "arms": ("real", "half", "both"), **options}
-    return plan_trial("mine", TrialOptions(**given), ARMS, RECIPES, SLICES, seed)
+    return plan_trial("mine", TrialOptions(**given), ARMS, RECIPES, segmenters, SLICES, seed)
 
 
 def test_every_arm_is_trained_with_every_synthesizer_on_every_set_and_seed():
@@ -34,7 +38,7 @@ def test_every_arm_is_trained_with_every_synthesizer_on_every_set_and_seed():
     sets = [f"{size}-subjects/seed-{seed}" for size in (2, 3) for seed in (0, 3)]
     assert [case.key for case in made.synthesizers] == [f"{one}/{own}" for own in sets for one in ("samr", "cgsamr")]
     arms = ["real/none", "conventional/none", "both/samr", "both/cgsamr"]
-    assert [case.key for case in made.segmenters] == [f"{arm}/{own}" for own in sets for arm in arms]
+    assert [case.key for case in made.segmenters] == [f"unet/{arm}/{own}" for own in sets for arm in arms]
 
 
 def test_a_segmenter_sees_its_own_synthesizers_slices_of_the_same_subjects_and_seed():
@@ -63,9 +67,33 @@ def test_the_trials_seeds_are_added_to_the_runs():
     assert [case.seed for case in plan(seed=10, seeds=(0, 5), arms=("real",)).segmenters] == [10, 15]
 
 
-def test_arms_without_synthetic_slices_train_no_synthesizer():
+def test_arms_without_synthetic_slices_draw_none():
     made = plan(arms=("real", "conventional"))
-    assert made.synthesizers == () and [case.synthesizer for case in made.segmenters] == [None, None]
+    assert [made.ratio(case.key) for case in made.synthesizers] == [0.0, 0.0]
+    assert [case.synthesizer for case in made.segmenters] == [None, None]
+
+
+def test_a_trial_may_have_synthesizers_alone_or_segmenters_alone():
+    drawers, finders = plan(segmenters={}, arms=()), plan(synthesizers=(), arms=("real",))
+    assert [case.name for case in drawers.synthesizers] == ["samr", "cgsamr"] and drawers.segmenters == ()
+    assert finders.synthesizers == () and [case.arm_name for case in finders.segmenters] == ["real"]
+    assert drawers.shown() == drawers and finders.shown() == finders
+
+
+def test_several_segmenters_are_trained_in_each_arm():
+    made = plan(segmenters=UNET | MDGRU, synthesizers=("samr",), arms=("real", "both"))
+    assert [made.label(case) for case in made.segmenters] == [
+        "real, U-Net", "both, U-Net", "real, MDGRU", "both, MDGRU",
+    ]  # fmt: skip
+
+
+def test_claims_are_those_of_the_trials_methods_and_of_their_variants():
+    claimed = (("cgsamr", "samr"), ("samr", "shin"))
+    recipes = {name: one.model_copy(update={"claims": claimed}) for name, one in RECIPES.items()}
+    recipes["less"] = recipes["cgsamr"].model_copy(update={"title": "less"})
+    options = TrialOptions(synthesizers=("samr", "cgsamr", "less"))
+    made = plan_trial("mine", options, ARMS, recipes, UNET, SLICES, 0)
+    assert made.claims() == (("cgsamr", "samr"), ("cgsamr", "less"))
 
 
 def test_as_many_slices_are_drawn_as_the_greediest_arm_takes():
@@ -97,7 +125,7 @@ def test_a_segmenters_label_names_its_synthesizer_only_beside_another():
 def test_the_table_names_everybody():
     table = plan(training_subjects=(2,), arms=("real", "both"), synthesizers=("samr",)).table()
     assert table["training"].tolist() == [
-        "samr/2-subjects/seed-0", "real/none/2-subjects/seed-0", "both/samr/2-subjects/seed-0",
+        "samr/2-subjects/seed-0", "unet/real/none/2-subjects/seed-0", "unet/both/samr/2-subjects/seed-0",
     ]  # fmt: skip
     assert table["what"].tolist() == ["synthesizer", "segmenter", "segmenter"]
     assert table["members"].nunique() == 1 and len(table["members"][0].split()) == 2

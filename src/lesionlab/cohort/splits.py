@@ -22,11 +22,12 @@ class SplitOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    protocol: Literal["holdout", "leave_one_out"] = "holdout"
-    test: int | float = Field(5, ge=0, description="test subjects (holdout); leave_one_out tests the fold's subject")
+    protocol: Literal["holdout", "folds", "leave_one_out"] = "holdout"
+    test: int | float = Field(5, ge=0, description="test subjects (holdout); the other protocols test the fold's")
     validation: int | float = Field(3, ge=0, description="validation subjects")
     strata: int = Field(3, ge=1, description="groups of equal size, by lesion volume, that each split draws from alike")
-    fold: int = Field(0, ge=0, description="leave_one_out: which subject is the test one, in the order of their names")
+    folds: int = Field(5, ge=2, description="folds: how many groups of subjects, each of which is tested once")
+    fold: int = Field(0, ge=0, description="which fold is tested; leave_one_out: a subject, in the order of the names")
     seed: int = 0
     keep: str | None = Field(
         None, description="an earlier split record (CSV with subject and split): its subjects stay where they were"
@@ -34,6 +35,11 @@ class SplitOptions(BaseModel):
     new: Literal["train", "draw"] = Field(
         "train", description="subjects that `keep` (or the cohort's own split) does not name; draw: as the sizes ask"
     )
+
+    @property
+    def in_folds(self) -> bool:
+        """Whether each subject is tested in one of several runs."""
+        return self.protocol != "holdout"
 
 
 def split_subjects(table: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
@@ -118,9 +124,9 @@ def _kept(table: pd.DataFrame, options: SplitOptions) -> pd.Series:
     """The split of the subjects that have one beforehand, by name."""
     own = table[table["split"] != ""].groupby("subject")["split"].first()
     kept = {**own, **(read_split(options.keep) if options.keep is not None else {})}
-    if kept and options.protocol == "leave_one_out":
+    if kept and options.in_folds:
         raise InputError(
-            "leave_one_out has no room for splits given beforehand",
+            f"{options.protocol} has no room for splits given beforehand",
             given=f"splits.keep {options.keep}" if options.keep is not None else "a split in the cohort's own table",
             allowed="one of both",
             cure="set splits.protocol to holdout, or take the given split away",
@@ -134,29 +140,36 @@ def _drawn(strata: pd.Series, kept: pd.Series, options: SplitOptions) -> dict[st
     free = strata.drop(index=kept.index)
     if len(kept) and options.new == "train":
         return {}
-    held_out = options.protocol == "leave_one_out"
     rng = np.random.default_rng(options.seed)
-    sizes = {"test": 1 if held_out else _count(options.test, len(strata))}
+    tested = _fold(strata, options) if options.in_folds else []
+    sizes = {"test": len(tested) if options.in_folds else _count(options.test, len(strata))}
     sizes["validation"] = _count(options.validation, len(strata))
     if not len(kept):
         _check_sizes(len(strata), sizes, options)
     drawn: dict[str, list[str]] = {}
     for name, size in sizes.items():
         lacking = min(max(0, size - int((kept == name).sum())), len(free))
-        drawn[name] = _fold(free, options) if held_out and name == "test" else _draw(free, lacking, rng)
+        drawn[name] = tested if options.in_folds and name == "test" else _draw(free, lacking, rng)
         free = free.drop(index=drawn[name])
     return drawn
 
 
 def _fold(strata: pd.Series, options: SplitOptions) -> list[str]:
-    if options.fold >= len(strata):
+    """The subjects of a fold: all folds are disjoint, of equal size but for one, and have each stratum alike."""
+    count = len(strata) if options.protocol == "leave_one_out" else options.folds
+    if options.fold >= count or count > len(strata):
         raise InputError(
             "the fold does not exist",
-            given=f"fold {options.fold}",
-            allowed=f"0 to {len(strata) - 1}, one per subject",
-            cure="choose one of these folds",
+            given=f"fold {options.fold} of {count}, {len(strata)} subjects",
+            allowed=f"folds 0 to {min(count, len(strata)) - 1}, with a subject each at least",
+            cure="choose one of these folds, or fewer folds",
         )
-    return [str(strata.index[options.fold])]
+    if options.protocol == "leave_one_out":
+        return [str(strata.index[options.fold])]
+    rng = np.random.default_rng(options.seed)
+    groups = [rng.permutation(strata.index[strata == stratum]) for stratum in sorted(strata.unique())]
+    dealt = [str(subject) for group in groups for subject in group]  # dealt out one by one, stratum after stratum
+    return dealt[options.fold :: count]
 
 
 def _count(size: int | float, subjects: int) -> int:

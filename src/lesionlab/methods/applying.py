@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from lesionlab.methods.base import Method, Segmenter, Synthesizer
-from lesionlab.methods.samr import SAMR
 from lesionlab.networks.decoder import Synthesis
 from lesionlab.slices.batches import Batch
 
@@ -33,38 +32,55 @@ def segment(method: Method, images: Many, size: int = SLICES) -> Tensor:
     """
     if not isinstance(method, Segmenter):
         raise TypeError(f"{method.name} segments no images")
-    return torch.cat([method.segment(part).argmax(1).to(torch.uint8).cpu() for (part,) in _parts(method, size, images)])
+    found = [method.segment(part.images).argmax(1) for part in _parts(method, size, images=images)]
+    return torch.cat([labels.to(torch.uint8).cpu() for labels in found])
 
 
-def draw(method: Method, labels: Many, prior: Many, size: int = SLICES) -> Synthesis:
-    """Label maps ``(N, H, W)`` and their atlas ``(N, 3C, H, W)`` -> images, with what guided them where there is such.
+def draw(method: Method, labels: Many, atlas: Many, tissues: Many, size: int = SLICES) -> Synthesis:
+    """Label maps and priors -> images, with the coarse images and confidence maps where there are any.
+
+    Args:
+        method: a synthesizer.
+        labels: ``(N, H, W)``.
+        atlas, tissues: ``(N, 3C, H, W)`` and ``(N, 3, H, W)``, of which the method is given the prior that it names.
+        size: slices on the device at a time.
 
     Raises:
         TypeError: a method that makes no images.
     """
     if not isinstance(method, Synthesizer):
         raise TypeError(f"{method.name} synthesizes no images")
-    made = [_drawn(method, maps.long(), atlas) for maps, atlas in _parts(method, size, labels, prior)]
+    prior = {"atlas": atlas, "tissues": tissues}
+    given = {name: prior[name] for name in prior if name == method.prior}
+    made = [_drawn(method, part) for part in _parts(method, size, labels=labels, **given)]
     return Synthesis(*(None if kind[0] is None else torch.cat(kind) for kind in zip(*made, strict=True)))  # type: ignore[arg-type]
 
 
-def judge(method: SAMR, batch: Batch) -> Tensor:
-    """What a synthesizer's discriminators think of real slices, ``(N,)``; see :meth:`SAMR.judge`."""
-    return method.judge(Batch(*(tensor.to(_device(method)) for tensor in batch))).cpu()
+def judge(method: Method, batch: Batch) -> Tensor:
+    """What a synthesizer's discriminators think of real slices, ``(N,)``.
+
+    Raises:
+        TypeError: a method without the trait ``judge``.
+    """
+    if not hasattr(method, "judge"):
+        raise TypeError(f"{method.name} judges no slices")
+    device = device_of(method)
+    return method.judge(batch.map(lambda tensor: tensor.to(device))).cpu()  # type: ignore[operator, no-any-return]
 
 
-def _drawn(method: Synthesizer, labels: Tensor, prior: Tensor) -> Synthesis:
-    if isinstance(method, SAMR):
-        made = method.synthesize_with_confidence(labels, prior)
-        return Synthesis(*(None if one is None else one.cpu() for one in made))  # type: ignore[arg-type]
-    return Synthesis(method.synthesize(labels, prior).cpu())
-
-
-def _parts(method: Method, size: int, *sets: Many) -> Iterator[tuple[Tensor, ...]]:
-    device = _device(method)
-    for start in range(0, len(sets[0]), size):
-        yield tuple(torch.as_tensor(one[start : start + size]).to(device) for one in sets)
-
-
-def _device(method: Method) -> torch.device:
+def device_of(method: Method) -> torch.device:
+    """Where a method's weights are."""
     return next(method.parameters()).device
+
+
+def _drawn(method: Synthesizer, batch: Batch) -> Synthesis:
+    if not hasattr(method, "confidence"):
+        return Synthesis(method.synthesize(batch).cpu())
+    return Synthesis(*(None if one is None else one.cpu() for one in method.confidence(batch)))  # type: ignore[arg-type]
+
+
+def _parts(method: Method, size: int, **fields: Many) -> Iterator[Batch]:
+    device = device_of(method)
+    for start in range(0, len(next(iter(fields.values()))), size):
+        batch = Batch(**{name: torch.as_tensor(one[start : start + size]).to(device) for name, one in fields.items()})
+        yield batch.replace(labels=batch.labels.long()) if "labels" in batch.fields else batch

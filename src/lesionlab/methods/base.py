@@ -1,11 +1,15 @@
-"""What a method is: networks, optimizers, one training step, and the capabilities it offers."""
+"""The contract of a method: what it says of itself, its networks, one training step, and its capabilities.
+
+A method is one file in this package (or in a package that declares the entry point ``lesionlab.methods``), one
+configuration file and one test. Nothing else names it: see docs/add-a-method.md.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,14 +17,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lesionlab.errors import InputError
-from lesionlab.networks.layout import aligned, in_memory_order
-from lesionlab.slices.batches import Batch
+from lesionlab.slices.batches import TISSUES, Batch, Stream
 
-KERNEL_AXES = 4
-MOMENTS = ("exp_avg", "exp_avg_sq")
-
-Update = Callable[[str, Tensor], None]
-"""``update(name, loss)``: zero the named optimizer's gradients, go backward, clip, step."""
+Prior = Literal["atlas", "tissues"]
+Batches = Mapping[str, Batch]
 
 
 class Task(BaseModel):
@@ -31,6 +31,7 @@ class Task(BaseModel):
     sequences: tuple[str, ...] = Field(min_length=1, description="image channels, in order")
     lesion_classes: tuple[str, ...] = Field(min_length=1, description="labels 2, 3, .. in order")
     atlas_planes: int = Field(3, ge=1, description="adjacent atlas planes given with a slice")
+    size: tuple[int, int] | None = Field(None, description="height and width of slices; null: any")
 
     @property
     def channels(self) -> int:
@@ -53,42 +54,49 @@ class Task(BaseModel):
         return self.atlas_planes * self.channels
 
 
-class AdamOptions(BaseModel):
-    """Adam, as GAN papers use it since Radford et al. 2016."""
+class Step(Protocol):
+    """What the loop hands to a training step.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rate: float = Field(2e-4, gt=0)
-    betas: tuple[float, float] = (0.5, 0.999)
-
-    def build(self, parameters: Iterator[nn.Parameter] | list[nn.Parameter]) -> torch.optim.Adam:
-        """An optimizer over ``parameters``; fused, which spares CPUs most of its time."""
-        return DenseAdam(parameters, lr=self.rate, betas=self.betas, fused=True)
-
-
-class DenseAdam(torch.optim.Adam):
-    """Adam whose kernel is shown contiguous views, with the state and the arithmetic of Adam.
-
-    On CPUs torch's fused kernel walks through memory as it lies: it copies channels-last gradients in vain, and
-    pairs weights with gradients or moments of another layout wrongly.
+    Attributes:
+        number: of the step: 0, 1, ..
+        total: steps of the whole training.
     """
 
-    def _init_group(self, group: dict[str, Any], *lists: list[Tensor]) -> bool:
-        kernels = [p for p in group["params"] if p.grad is not None and p.ndim == KERNEL_AXES]
-        for parameter in kernels:
-            parameter.grad = aligned(parameter.grad, parameter)
-            state = self.state.get(parameter, {})
-            state.update({name: aligned(value, parameter) for name, value in state.items() if name in MOMENTS})
-        complex_ones = super()._init_group(group, *lists)  # type: ignore[misc]
-        for tensors in lists:
-            tensors[:] = [in_memory_order(t) if t.ndim == KERNEL_AXES else t for t in tensors]
-        return complex_ones
+    @property
+    def number(self) -> int:
+        """Of the step."""
+
+    @property
+    def total(self) -> int:
+        """Of the whole training."""
+
+    def update(self, name: str, loss: Tensor) -> None:
+        """Zero the named optimizer's gradients, go backward, clip, step."""
 
 
 class Method(nn.Module, ABC):
-    """One system of the papers. Subclasses build their networks in ``__init__``, with the paper's letters."""
+    """One system of the papers. Subclasses build their networks in ``__init__``, with the paper's letters.
+
+    Attributes:
+        name: in configuration, tables, files and ``--pipelines``.
+        title: in tables and figures.
+        paper: citation.
+        Options: model of its options: every number that the paper gives or leaves open.
+        streams: which slices its steps see, by name.
+        prior: what a synthesizer is given beside the lesions.
+        claims: pairs (better, worse) of methods' names, as its paper claims them.
+        training: its paper's training where it differs from the defaults of ``TrainingOptions``.
+    """
 
     name: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    Options: ClassVar[type[BaseModel]]
+    streams: ClassVar[Mapping[str, Stream]]
+    prior: ClassVar[Prior | None] = None
+    claims: ClassVar[tuple[tuple[str, str], ...]] = ()
+    training_defaults: ClassVar[Mapping[str, Any]] = {}
+
     options: BaseModel
     task: Task
 
@@ -97,21 +105,49 @@ class Method(nn.Module, ABC):
         """Fresh optimizers by name, over all parameters."""
 
     @abstractmethod
-    def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        """One optimisation step; the losses and rates worth a curve, as detached scalars."""
+    def training_step(self, batches: Batches, step: Step) -> dict[str, Tensor]:
+        """One optimisation step on a batch of each stream; the losses worth a curve, as detached scalars."""
 
     @abstractmethod
-    def validation_images(self, batch: Batch) -> dict[str, Tensor]:
-        """Pictures of the method at work on a batch: name -> ``(N, C, h, w)`` in [-1, 1]."""
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+        """Pictures of the method at work on a batch of its first stream: name -> ``(N, C, h, w)`` in [-1, 1]."""
 
-    def side_multiple(self) -> int:
-        """What the height and width of slices must be multiples of."""
+    @classmethod
+    def prior_of(cls, options: Any) -> Prior | None:
+        """The prior that is taken under these options: a variant may leave it out."""
+        return cls.prior
+
+    @classmethod
+    def side_multiple(cls, options: Any) -> int:
+        """What the height and width of slices must be multiples of under these options."""
         return 1
 
-    def check(self, batch: Batch) -> None:
-        """Raise ``InputError`` where a batch does not fit the networks, before any time is spent."""
-        expect("images", "channels", batch.images.shape[1], self.task.channels)
-        self.check_labels(batch.labels)
+    def rate(self, step: int, constant: int, decay: int) -> float:
+        """Share of the full learning rate in step 0, 1, ..: constant, then linear to 0, which it reaches at the end."""
+        return 1.0 if step < constant else (constant + decay - step) / decay
+
+    def training_state(self) -> dict[str, Any]:
+        """What training needs and applying does not, an image pool for example: in checkpoints, not in the method."""
+        return {}
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+
+    def check(self, batches: Batches) -> None:
+        """Raise ``InputError`` where batches do not fit the networks, before any time is spent."""
+        for name in self.streams:
+            for field, tensor in batches[name].tensors.items():
+                self._check_field(field, tensor)
+
+    def _check_field(self, field: str, tensor: Tensor) -> None:
+        if field == "images":
+            expect("images", "channels", tensor.shape[1], self.task.channels)
+            self.check_size(tensor)
+        elif field == "labels":
+            self.check_labels(tensor)
+        elif field == self.prior_of(self.options):
+            wanted = self.task.atlas_channels if field == "atlas" else TISSUES
+            expect(field, "channels", tensor.shape[1], wanted)
 
     def check_labels(self, labels: Tensor) -> None:
         """Raise ``InputError`` where label maps ``(N, H, W)`` hold a label that no class has, or do not fit in size."""
@@ -124,44 +160,77 @@ class Method(nn.Module, ABC):
             )
         self.check_size(labels)
 
-    def check_size(self, labels: Tensor) -> None:
-        """Raise ``InputError`` where slices ``(N, H, W)`` have sides that the networks cannot halve."""
-        height, width = labels.shape[-2:]
-        multiple = self.side_multiple()
-        if height % multiple or width % multiple:
-            raise InputError(
-                f"{self.name} cannot work on slices of this size",
-                given=f"{height} x {width} pixels (height x width)",
-                allowed=f"multiples of {multiple} for both sides",
-                cure=f"choose a grid size in multiples of {multiple}, or fewer down-sampling steps",
-            )
+    def check_size(self, pictures: Tensor) -> None:
+        """Raise ``InputError`` where pictures ``(.., H, W)`` have sides that the networks cannot halve."""
+        require_sides(self.name, self.side_multiple(self.options), *pictures.shape[-2:])
 
 
 @runtime_checkable
 class Synthesizer(Protocol):
-    """Makes images from label maps and a prior."""
+    """Makes images from label maps and a prior.
 
-    def synthesize(self, labels: Tensor, prior: Tensor) -> Tensor:
-        """Labels ``(N, H, W)`` int64 and prior ``(N, P, H, W)`` -> images ``(N, C, H, W)`` in [-1, 1]."""
+    Optional beside it: ``confidence(batch)``, images with the coarse images and confidence maps that guided them, and
+    ``judge(batch)``, its discriminators' mean logit for each real slice.
+    """
+
+    def synthesize(self, batch: Batch) -> Tensor:
+        """Labels ``(N, H, W)`` and the prior of a batch -> images ``(N, C, H, W)`` in [-1, 1]."""
 
 
 @runtime_checkable
 class Segmenter(Protocol):
-    """Finds lesions in images."""
+    """Finds lesions in images. Optional beside it: ``features(images)``, ``(N, D)``, by which slices are compared."""
 
     def segment(self, images: Tensor) -> Tensor:
         """Images ``(N, C, H, W)`` in [-1, 1] -> class probabilities ``(N, K, H, W)``."""
 
 
+@runtime_checkable
+class Healer(Protocol):
+    """Takes lesions out of images."""
+
+    def heal(self, images: Tensor) -> Tensor:
+        """Images ``(N, C, H, W)`` in [-1, 1] -> images without the lesion, same shape and range."""
+
+
+@runtime_checkable
+class Inserter(Protocol):
+    """Draws lesions into images."""
+
+    def insert(self, images: Tensor, code: Tensor) -> Tensor:
+        """Images ``(N, C, H, W)`` in [-1, 1] and what the lesion is to be -> images with a lesion."""
+
+
+CAPABILITIES: dict[str, type] = {
+    "synthesize": Synthesizer,
+    "segment": Segmenter,
+    "heal": Healer,
+    "insert": Inserter,
+}
+
+
+def require_sides(method: str, multiple: int, height: int, width: int) -> None:
+    """Raise ``InputError`` unless a method's networks can halve slices of this size."""
+    if height % multiple or width % multiple:
+        raise InputError(
+            f"{method} cannot work on slices of this size",
+            given=f"{height} x {width} pixels (height x width)",
+            allowed=f"multiples of {multiple} for both sides",
+            cure=f"choose a grid size in multiples of {multiple}, or fewer down-sampling steps",
+        )
+
+
 def expect(thing: str, unit: str, given: int, wanted: int) -> None:
     """Raise ``InputError`` unless a count is as the task says."""
     if given != wanted:
+        switch = {"atlas": "atlas.enabled", "tissues": "tissues.enabled"}.get(thing)
         raise InputError(
             f"the {thing} have another number of {unit} than the task",
             given=given,
             allowed=wanted,
-            cure="name in the task the sequences the slices were cut with; "
-            "switch `atlas.enabled` on for a method that needs it",
+            cure=f"switch `{switch}` on for a method that needs it"
+            if switch
+            else "name in the task the sequences the slices were cut with",
         )
 
 
@@ -179,8 +248,8 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def at_rest(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; the mode that was set comes back afterwards."""
+def inference_mode(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradient; the mode that was set comes back afterwards."""
     training = network.training
     network.eval()
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from lesionlab.losses.confidence import LambdaRule, confidence_loss, shrink
@@ -56,6 +56,20 @@ class CGSAMR(SAMR):
     """Confidence-guided lesion-mask-based simultaneous synthesis; a ``Synthesizer`` with the atlas as prior."""
 
     name: ClassVar[str] = "cgsamr"
+    title: ClassVar[str] = "CG-SAMR"
+    paper: ClassVar[str] = (
+        "Guo P, Wang P, Yasarla R, Zhou J, Patel VM, Jiang S. Anatomic and Molecular MR Image Synthesis Using "
+        "Confidence Guided CNNs. IEEE Transactions on Medical Imaging 40(10), 2021. doi:10.1109/TMI.2020.3046460"
+    )
+    Options: ClassVar[type[BaseModel]] = CGSAMROptions
+    # Tables I and II: their order in every lesion class.
+    claims: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("cgsamr", "samr"),
+        ("samr", "shin"),
+        ("shin", "pix2pixhd"),
+        ("pix2pixhd", "pix2pix"),
+    )
+
     options: CGSAMROptions
 
     def _generator(self) -> Generator:

@@ -7,6 +7,7 @@ its ablation study takes away. CG-SAMR extends it (:mod:`lesionlab.methods.cgsam
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -18,17 +19,16 @@ from torch.optim import Optimizer
 from lesionlab.losses.adversarial import GANLoss, discriminator_loss, generator_loss, sum_over
 from lesionlab.losses.dice import shape_consistency_loss
 from lesionlab.losses.feature_matching import feature_matching_loss
-from lesionlab.methods.base import AdamOptions, Method, Task, Update, at_rest, expect, frozen
-from lesionlab.methods.label_maps import REGIONS, one_hot, region_masks
+from lesionlab.methods.base import Batches, Method, Prior, Step, Task, frozen, inference_mode
+from lesionlab.networks.adam import AdamOptions
 from lesionlab.networks.blocks import Norm, Upsampling, init_gan_weights
 from lesionlab.networks.decoder import DecoderShape, StretchOutDecoder, Synthesis
 from lesionlab.networks.encoder import PriorEncoder
-from lesionlab.networks.layout import join_channels, laid_out_like
+from lesionlab.networks.labels import REGIONS, blacken, one_hot, region_masks
+from lesionlab.networks.layout import join_channels
 from lesionlab.networks.patchgan import LabelWiseDiscriminators, join
 from lesionlab.networks.unet import UNet, UNetShape
-from lesionlab.slices.batches import Batch
-
-BACKGROUND_INTENSITY = -1.0
+from lesionlab.slices.batches import Batch, Stream
 
 
 class GeneratorOptions(BaseModel):
@@ -146,6 +146,16 @@ class SAMR(Method):
     """Lesion-mask-based simultaneous synthesis; a ``Synthesizer`` with the atlas as prior."""
 
     name: ClassVar[str] = "samr"
+    title: ClassVar[str] = "SAMR"
+    paper: ClassVar[str] = (
+        "Guo P, Wang P, Zhou J, Patel VM, Jiang S. Lesion Mask-based Simultaneous Synthesis of Anatomic and Molecular "
+        "MR Images using a GAN. MICCAI 2020. doi:10.1007/978-3-030-59713-9_11"
+    )
+    Options: ClassVar[type[BaseModel]] = SAMROptions
+    streams: ClassVar[Mapping[str, Stream]] = {"slices": Stream(fields=("images", "labels", "atlas"))}
+    prior: ClassVar[Prior | None] = "atlas"
+    claims: ClassVar[tuple[tuple[str, str], ...]] = (("samr", "shin"), ("samr", "pix2pixhd"), ("samr", "pix2pix"))
+
     options: SAMROptions
 
     def __init__(self, options: SAMROptions, task: Task) -> None:
@@ -167,32 +177,33 @@ class SAMR(Method):
         of_d = adam.model_copy(update={"rate": self.options.discriminator.rate or adam.rate})
         return {"D": of_d.build(self.D.parameters()), "G": adam.build([*self.G.parameters(), *self.U.parameters()])}
 
-    def check(self, batch: Batch) -> None:
-        """As every method, and the atlas has to be there unless it is left out."""
-        super().check(batch)
-        if self.options.generator.atlas:
-            expect("atlas", "channels", batch.atlas.shape[1], self.task.atlas_channels)
+    @classmethod
+    def prior_of(cls, options: SAMROptions) -> Prior | None:
+        """The atlas, unless the generator is to do without."""
+        return "atlas" if options.generator.atlas else None
 
-    def side_multiple(self) -> int:
+    @classmethod
+    def side_multiple(cls, options: SAMROptions) -> int:
         """2^n for n strided layers."""
-        return 2**self.options.generator.downs
+        return 2**options.generator.downs
 
-    def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
+    def training_step(self, batches: Batches, step: Step) -> dict[str, Tensor]:
         """SAMR's Eq. 5: first D maximises its part, then G and U minimise theirs on the same synthesized images."""
-        labels = laid_out_like(one_hot(batch.labels, self.task.classes), batch.images)
+        batch = batches["slices"]
+        labels = one_hot(batch.labels, self.task.classes)
         masks = self._regions(batch.labels)
         made = self.G(labels, batch.atlas)
         condition = self.D.views(self._condition(labels, batch.atlas), masks)
         real = join(condition, self.D.views(batch.images, masks))
         fake = join(condition, self.D.views(made.images, masks))
         losses = {"D/adversarial": self._discriminators(real, [view.detach() for view in fake])}
-        update("D", losses["D/adversarial"])
+        step.update("D", losses["D/adversarial"])
         with frozen(self.D):
             losses |= self._against_discriminators(real, fake)
         losses |= self._consistency(labels, batch.images, made.images) | self._guidance(batch.images, made)
         losses["G/reconstruction"] = functional.l1_loss(made.images, batch.images)
         losses["G/total"] = self._total(losses)
-        update("G", losses["G/total"])
+        step.update("G", losses["G/total"])
         return {name: value.detach() for name, value in losses.items()}
 
     @property
@@ -240,34 +251,35 @@ class SAMR(Method):
         weights = {f"G/{name}": weight for name, weight in self.options.weights}
         return sum_over([weights[name] * loss for name, loss in losses.items() if weights.get(name)])
 
-    def synthesize(self, labels: Tensor, prior: Tensor) -> Tensor:
-        """Label maps ``(N, H, W)`` int64 and atlas ``(N, 3C, H, W)`` -> images ``(N, C, H, W)`` in [-1, 1].
+    def synthesize(self, batch: Batch) -> Tensor:
+        """Label maps and atlas of a batch -> images ``(N, C, H, W)`` in [-1, 1].
 
-        Raises ``InputError`` for a label that the task has not, and for sides that the networks cannot halve.
+        Raises ``InputError`` for a label that the task lacks, and for sides that the networks cannot halve.
         """
-        return self.synthesize_with_confidence(labels, prior).images
+        return self.confidence(batch).images
 
-    def synthesize_with_confidence(self, labels: Tensor, prior: Tensor) -> Synthesis:
+    def confidence(self, batch: Batch) -> Synthesis:
         """As :meth:`synthesize`, with the coarse images and confidence maps ``(N, C, h, w)`` where there are any."""
+        labels = batch.labels
         self.check_labels(labels)
-        with at_rest(self):
-            made = self.G(one_hot(labels, self.task.classes), prior)
+        with inference_mode(self):
+            made = self.G(one_hot(labels, self.task.classes), batch.atlas)
         if self.options.mask_background:
-            made = made._replace(images=made.images.masked_fill(labels.unsqueeze(1) == 0, BACKGROUND_INTENSITY))
+            made = made._replace(images=blacken(made.images, labels))
         return made
 
     def judge(self, batch: Batch) -> Tensor:
         """The discriminators' mean logit ``(N,)`` for real images: whether it knows those it was trained on."""
-        with at_rest(self):
+        with inference_mode(self):
             masks = self._regions(batch.labels)
             condition = self._condition(one_hot(batch.labels, self.task.classes), batch.atlas)
             views = join(self.D.views(condition, masks), self.D.views(batch.images, masks))
             logits = [layers[-1].float().mean(dim=(1, 2, 3)) for layers in self.D(views)]
         return torch.stack(logits).mean(dim=0)
 
-    def validation_images(self, batch: Batch) -> dict[str, Tensor]:
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
         """Real and synthesized images, and where there are any coarse images and confidence maps over [-1, 1]."""
-        made = self.synthesize_with_confidence(batch.labels, batch.atlas)
+        made = self.confidence(batch)
         pictures = {"real": batch.images, "synthetic": made.images}
         if made.coarse is not None and made.confidence is not None:
             pictures |= {"coarse": made.coarse, "confidence": 2.0 * made.confidence - 1.0}

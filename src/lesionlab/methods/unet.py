@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -10,10 +11,11 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from lesionlab.losses.dice import generalized_dice_loss
-from lesionlab.methods.base import AdamOptions, Method, Task, Update, at_rest
-from lesionlab.methods.label_maps import one_hot
+from lesionlab.methods.base import Batches, Method, Step, Task, inference_mode
+from lesionlab.networks.adam import AdamOptions
+from lesionlab.networks.labels import one_hot
 from lesionlab.networks.unet import UNet, UNetShape
-from lesionlab.slices.batches import Batch
+from lesionlab.slices.batches import Batch, Stream
 
 DEFAULT_BETAS = (0.9, 0.999)
 
@@ -32,6 +34,16 @@ class UNetSegmenter(Method):
     """A 2D U-Net over all sequences of a slice, trained on the full label map."""
 
     name: ClassVar[str] = "unet"
+    title: ClassVar[str] = "U-Net"
+    paper: ClassVar[str] = (
+        "Ronneberger O, Fischer P, Brox T. U-Net: Convolutional Networks for Biomedical Image Segmentation. MICCAI "
+        "2015. doi:10.1007/978-3-319-24574-4_28"
+    )
+    Options: ClassVar[type[BaseModel]] = UNetOptions
+    streams: ClassVar[Mapping[str, Stream]] = {"slices": Stream(fields=("images", "labels"))}
+    # CG-SAMR, section IV-A: 100 + 100 epochs, batch 16
+    training_defaults: ClassVar[Mapping[str, int]] = {"constant": 100, "decay": 100, "batch_size": 16}
+
     options: UNetOptions
 
     def __init__(self, options: UNetOptions, task: Task) -> None:
@@ -43,8 +55,9 @@ class UNetSegmenter(Method):
         """One: ``U``."""
         return {"U": self.options.adam.build(self.U.parameters())}
 
-    def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
+    def training_step(self, batches: Batches, step: Step) -> dict[str, Tensor]:
         """Segment the slices, compare with their label maps, step."""
+        batch = batches["slices"]
         logits = self.U(batch.images)
         losses = {}
         if "dice" in self.options.loss:
@@ -52,15 +65,15 @@ class UNetSegmenter(Method):
         if "ce" in self.options.loss.split("_"):
             losses["cross_entropy"] = functional.cross_entropy(logits, batch.labels)
         losses["total"] = sum(losses.values(), start=logits.new_zeros(()))
-        update("U", losses["total"])
+        step.update("U", losses["total"])
         return {f"U/{name}": value.detach() for name, value in losses.items()}
 
     def segment(self, images: Tensor) -> Tensor:
         """Images ``(N, C, H, W)`` in [-1, 1] -> class probabilities ``(N, K, H, W)``, float32."""
-        with at_rest(self):
+        with inference_mode(self):
             return self.U(images).softmax(1)
 
-    def validation_images(self, batch: Batch) -> dict[str, Tensor]:
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
         """Images, true and predicted label maps, labels spread over [-1, 1]."""
         predicted = self.segment(batch.images).argmax(1)
         return {

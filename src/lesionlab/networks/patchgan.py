@@ -19,23 +19,26 @@ Features = list[Tensor]
 
 
 class PatchGAN(nn.Module):
-    """Five convolutions: width, 2, 4, 8 times the width, 1; strides 2, 2, 2, 1, 1; norm on the inner layers."""
+    """Five convolutions: width, 2, 4, 8 times the width, 1; strides 2, 2, 2, 1, 1; norm on the inner layers.
 
-    def __init__(self, inputs: int, width: int, norm: Norm) -> None:
+    A logit depends on 70 x 70 pixels. ``padding`` is 1 in pix2pix, 2 in pix2pixHD and the systems that follow it.
+    """
+
+    def __init__(self, inputs: int, width: int, norm: Norm, padding: int = PADDING) -> None:
         super().__init__()
         layers: list[nn.Module] = [
-            nn.Sequential(nn.Conv2d(inputs, width, KERNEL, 2, PADDING), nn.LeakyReLU(LEAK, inplace=True))
+            nn.Sequential(nn.Conv2d(inputs, width, KERNEL, 2, padding), nn.LeakyReLU(LEAK, inplace=True))
         ]
         for stride in INNER_STRIDES:
             layers.append(
                 nn.Sequential(
-                    nn.Conv2d(width, 2 * width, KERNEL, stride, PADDING, bias=False),
+                    nn.Conv2d(width, 2 * width, KERNEL, stride, padding, bias=False),
                     norm_layer(norm, 2 * width),
                     nn.LeakyReLU(LEAK, inplace=True),
                 )
             )
             width *= 2
-        layers.append(nn.Conv2d(width, 1, KERNEL, 1, PADDING))
+        layers.append(nn.Conv2d(width, 1, KERNEL, 1, padding))
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, parts: int = 1) -> Features:

@@ -2,33 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lesionlab.errors import InputError
 
-class Batch(NamedTuple):
-    """What a training step receives.
+FIELDS = ("images", "labels", "atlas", "tissues")  # a file of a slice store for each, in this order
+TISSUES = 3  # CSF, GM, WM
+_STORED = {"images": torch.float32, "labels": torch.uint8, "atlas": torch.float32, "tissues": torch.float32}
+
+Domain = Literal["all", "healthy", "pathological"]
+
+
+class Stream(NamedTuple):
+    """Which slices a method's steps see, and which of their fields.
+
+    Attributes:
+        domain: healthy or pathological slices, or all of them.
+        fields: of :class:`Batch`; a field that is not named here is never read.
+    """
+
+    domain: Domain = "all"
+    fields: tuple[str, ...] = ("images",)
+
+
+class Batch:
+    """What a training step receives of a stream: the fields that the stream names, and no others.
 
     Attributes:
         images: ``(N, C, H, W)`` float32 in [-1, 1].
         labels: ``(N, H, W)`` int64 label maps: 0 background, 1 normal brain, 2.. lesion classes.
         atlas: ``(N, 3 C, H, W)`` float32 in [-1, 1].
         tissues: ``(N, 3, H, W)`` float32 in [0, 1]: CSF, GM, WM.
+
+    Raises:
+        InputError: when a field is read that the batch does not hold.
     """
 
-    images: Tensor
-    labels: Tensor
-    atlas: Tensor
-    tissues: Tensor
+    def __init__(self, **fields: Tensor) -> None:
+        if unknown := sorted(set(fields) - set(FIELDS)):
+            raise ValueError(f"a batch has no {', '.join(unknown)}; its fields are {', '.join(FIELDS)}")
+        self._fields = {name: fields[name] for name in FIELDS if name in fields}
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields that it holds."""
+        return tuple(self._fields)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that it holds."""
+        return dict(self._fields)
+
+    def __len__(self) -> int:
+        """Number of slices."""
+        return len(next(iter(self._fields.values())))
+
+    @property
+    def images(self) -> Tensor:
+        """``(N, C, H, W)`` float32 in [-1, 1]."""
+        return self._get("images")
+
+    @property
+    def labels(self) -> Tensor:
+        """``(N, H, W)`` int64."""
+        return self._get("labels")
+
+    @property
+    def atlas(self) -> Tensor:
+        """``(N, 3 C, H, W)`` float32 in [-1, 1]."""
+        return self._get("atlas")
+
+    @property
+    def tissues(self) -> Tensor:
+        """``(N, 3, H, W)`` float32 in [0, 1]."""
+        return self._get("tissues")
+
+    def _get(self, name: str) -> Tensor:
+        if name not in self._fields:
+            raise InputError(
+                f"a method reads {name}, which its stream does not name",
+                given=f"a stream with the fields {', '.join(self._fields)}",
+                allowed="the fields of the stream",
+                cure=f"add {name!r} to the fields of the method's stream, or do without",
+            )
+        return self._fields[name]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Every field changed alike, for example moved to a device."""
+        return Batch(**{name: change(tensor) for name, tensor in self._fields.items()})
+
+    def replace(self, **fields: Tensor) -> Batch:
+        """Some fields replaced or added."""
+        return Batch(**{**self._fields, **fields})
+
+    def only(self, fields: Sequence[str]) -> Batch:
+        """These fields alone."""
+        return Batch(**{name: self._get(name) for name in fields})
+
+    def chunk(self, parts: int) -> list[Batch]:
+        """Equal parts, in order."""
+        pieces = {name: tensor.chunk(parts) for name, tensor in self._fields.items()}
+        return [Batch(**{name: pieces[name][at] for name in pieces}) for at in range(parts)]
 
 
 class SliceSource(Protocol):
     """Slices in memory (`Slices`) or on disk (`lesionlab.slices.mapped.MappedSlices`)."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields that batches hold."""
 
     def __len__(self) -> int: ...
 
@@ -40,87 +128,92 @@ class SliceSource(Protocol):
         """The slices at these places, in this order."""
 
     def label_maps(self) -> Iterator[Tensor]:
-        """All label maps ``(n, H, W)`` uint8, in one or several pieces."""
+        """All label maps ``(n, H, W)`` uint8, in one or several pieces; none where labels are no field."""
 
 
-@dataclass(frozen=True)
 class Slices:
-    """All slices of a run, on one device. Shapes as in `Batch`; labels rest there as uint8."""
+    """All slices of a stream, on one device. Fields and shapes as in `Batch`; labels are kept as uint8."""
 
-    images: Tensor
-    labels: Tensor
-    atlas: Tensor
-    tissues: Tensor
+    def __init__(self, **fields: Tensor) -> None:
+        if len(lengths := {len(part) for part in fields.values()}) != 1:
+            raise ValueError(f"{', '.join(fields)} must have one length, got {sorted(lengths)}")
+        self._fields = {name: fields[name] for name in FIELDS if name in fields}
 
-    def __post_init__(self) -> None:
-        lengths = {len(part) for part in (self.images, self.labels, self.atlas, self.tissues)}
-        if len(lengths) != 1:
-            raise ValueError(f"images, labels, atlas and tissues must have one length, got {sorted(lengths)}")
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields that batches hold."""
+        return tuple(self._fields)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields, labels as uint8."""
+        return dict(self._fields)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(next(iter(self._fields.values())))
 
     @property
     def device(self) -> torch.device:
         """Where the slices lie."""
-        return self.images.device
+        return next(iter(self._fields.values())).device
 
     @classmethod
     def from_arrays(
         cls,
-        images: np.ndarray,
-        labels: np.ndarray,
-        atlas: np.ndarray,
-        tissues: np.ndarray,
+        images: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+        atlas: np.ndarray | None = None,
+        tissues: np.ndarray | None = None,
         device: torch.device | str = "cpu",
     ) -> Slices:
         """From NumPy arrays, for example ``Slices.from_arrays(*store.batch(indices))``; copies them."""
-
-        def place(array: np.ndarray, dtype: torch.dtype) -> Tensor:
-            return torch.tensor(np.asarray(array), dtype=dtype, device=device)
-
+        given = zip(FIELDS, (images, labels, atlas, tissues), strict=True)
         return cls(
-            place(images, torch.float32),
-            place(labels, torch.uint8),
-            place(atlas, torch.float32),
-            place(tissues, torch.float32),
+            **{
+                name: torch.tensor(np.asarray(array), dtype=_STORED[name], device=device)
+                for name, array in given
+                if array is not None
+            }
         )
 
     def first(self, count: int) -> Slices:
         """The first slices of the set, without a copy."""
-        return Slices(self.images[:count], self.labels[:count], self.atlas[:count], self.tissues[:count])
+        return Slices(**{name: tensor[:count] for name, tensor in self._fields.items()})
+
+    def to(self, device: torch.device) -> Slices:
+        """The slices on another device."""
+        return Slices(**{name: tensor.to(device) for name, tensor in self._fields.items()})
 
     def all(self) -> Batch:
         """All slices, as a batch."""
         return self.take(np.arange(len(self)))
 
     def label_maps(self) -> Iterator[Tensor]:
-        """All label maps ``(N, H, W)`` uint8, in one piece."""
-        yield self.labels
+        """All label maps ``(N, H, W)`` uint8, in one piece; none where labels are no field."""
+        if "labels" in self._fields:
+            yield self._fields["labels"]
 
     def take(self, indices: Tensor | np.ndarray | Sequence[int]) -> Batch:
         """The slices at these places, in this order."""
         places = torch.as_tensor(indices, dtype=torch.int64, device=self.device)
-        return Batch(self.images[places], self.labels[places].long(), self.atlas[places], self.tissues[places])
+        taken = {name: tensor[places] for name, tensor in self._fields.items()}
+        if "labels" in taken:
+            taken["labels"] = taken["labels"].long()
+        return Batch(**taken)
 
 
 def concatenate(parts: Sequence[Slices]) -> Slices:
     """Several sets of slices as one, in order: for example real ones, then synthetic ones.
 
     Raises:
-        ValueError: no part, or parts whose pictures differ in channels or size.
+        ValueError: no part, or parts whose fields, channels or sizes differ.
     """
     if not parts:
         raise ValueError("there is nothing to concatenate")
-    shapes = {(tuple(p.images.shape[1:]), tuple(p.atlas.shape[1:]), tuple(p.tissues.shape[1:])) for p in parts}
+    shapes = {tuple((name, tuple(tensor.shape[1:])) for name, tensor in part.tensors.items()) for part in parts}
     if len(shapes) != 1:
         raise ValueError(f"slices of different shapes cannot be joined: {sorted(shapes)}")
-    return Slices(
-        torch.cat([p.images for p in parts]),
-        torch.cat([p.labels for p in parts]),
-        torch.cat([p.atlas for p in parts]),
-        torch.cat([p.tissues for p in parts]),
-    )
+    return Slices(**{name: torch.cat([part.tensors[name] for part in parts]) for name in parts[0].fields})
 
 
 @dataclass(frozen=True)

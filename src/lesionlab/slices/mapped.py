@@ -18,11 +18,10 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from lesionlab.errors import InputError
-from lesionlab.slices.batches import Batch, Slices, SliceSource, concatenate
+from lesionlab.slices.batches import FIELDS, Batch, Slices, SliceSource, concatenate
 from lesionlab.stages.artifact import read_receipt
 
-ARRAYS = Batch._fields  # a file of a slice store for each
-PRIOR = {"atlas", "tissues"}
+ARRAYS = FIELDS  # a file of a slice store for each
 _TYPES = {"images": np.float32, "labels": np.int64, "atlas": np.float32, "tissues": np.float32}  # in a batch
 LOOKED_AT = 256  # label maps in memory at once where all are looked at
 
@@ -75,20 +74,20 @@ class Selection(BaseModel):
     Attributes:
         store: the store's folder.
         places: of the slices, in order; None: all of them.
-        prior: whether atlas and tissue maps are read too; a segmenter takes neither.
+        fields: of them that are read, as a method's stream names them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     store: Path
     places: tuple[int, ...] | None = None
-    prior: bool = True
+    fields: tuple[str, ...] = FIELDS
 
     def in_memory(self) -> Slices:
         """These slices in memory."""
         mapped = MappedSlices([self])
         everything = np.arange(len(mapped))
-        return Slices(*(torch.from_numpy(mapped.rows(name, everything)) for name in ARRAYS))
+        return Slices(**{name: torch.from_numpy(mapped.rows(name, everything)) for name in mapped.fields})
 
 
 class MappedSlices:
@@ -96,13 +95,16 @@ class MappedSlices:
 
     Raises:
         InputError: a folder that is no complete store; stores whose pictures differ in channels or size.
+        ValueError: selections of different fields.
     """
 
     device = torch.device("cpu")
 
     def __init__(self, parts: Sequence[Selection]) -> None:
         self._files = [_files_of(part.store) for part in parts]
-        self._left_out = set() if all(part.prior for part in parts) else PRIOR
+        if len(chosen := {part.fields for part in parts}) > 1:
+            raise ValueError(f"slices with different fields cannot be joined: {sorted(chosen)}")
+        self.fields = tuple(name for name in FIELDS if not parts or name in parts[0].fields)
         counts = [len(files["images"]) for files in self._files]
         places = [
             np.arange(count) if part.places is None else np.asarray(part.places, np.int64)
@@ -133,21 +135,19 @@ class MappedSlices:
         """The slices at these places, in this order, read now."""
         wanted = np.asarray(torch.as_tensor(indices, dtype=torch.int64))
         # NumPy converts: torch would start a team of threads for the one that reads ahead, at the cost of the training.
-        return Batch(*(torch.from_numpy(self.rows(name, wanted).astype(_TYPES[name], copy=False)) for name in ARRAYS))
+        read = {name: self.rows(name, wanted).astype(_TYPES[name], copy=False) for name in self.fields}
+        return Batch(**{name: torch.from_numpy(array) for name, array in read.items()})
 
     def label_maps(self) -> Iterator[Tensor]:
-        """All label maps ``(n, H, W)`` uint8, some at a time."""
-        for start in range(0, len(self), LOOKED_AT):
+        """All label maps ``(n, H, W)`` uint8, some at a time; none where labels are no field."""
+        for start in range(0, len(self) if "labels" in self.fields else 0, LOOKED_AT):
             wanted = np.arange(start, min(start + LOOKED_AT, len(self)))
             yield torch.from_numpy(self.rows("labels", wanted))
 
     def rows(self, name: str, wanted: np.ndarray) -> np.ndarray:
         """One of the arrays of a slice store, at these places, in this order, read now."""
         files = [files[name] for files in self._files]
-        shape = (0, *files[0].shape[1:]) if name in self._left_out else files[0].shape
-        rows = np.empty((len(wanted), *shape), files[0].dtype)
-        if name in self._left_out:
-            return rows
+        rows = np.empty((len(wanted), *files[0].shape), files[0].dtype)
         parts, places = self._part[wanted], self._place[wanted]
         for number in np.unique(parts):
             mine = np.flatnonzero(parts == number)

@@ -111,12 +111,11 @@ def on_device(slices: SliceSource, device: torch.device) -> SliceSource:
     """The slices on the device where they fit beside the networks, else where they are."""
     if not isinstance(slices, Slices):
         return slices
-    tensors = (slices.images, slices.labels, slices.atlas, slices.tissues)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        if sum(t.nbytes for t in tensors) > DEVICE_SHARE * free:
+        if sum(tensor.nbytes for tensor in slices.tensors.values()) > DEVICE_SHARE * free:
             return slices
-    return Slices(*(t.to(device) for t in tensors))
+    return slices.to(device)
 
 
 @contextmanager

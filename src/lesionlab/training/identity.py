@@ -32,7 +32,7 @@ def describe(method: Method) -> dict[str, Any]:
     }
 
 
-def identify(method: Method, slices: SliceSource, options: TrainingOptions) -> dict[str, Any]:
+def identify(method: Method, streams: Mapping[str, SliceSource], options: TrainingOptions) -> dict[str, Any]:
     """All that decides a run's result, JSON-able: method, fresh weights, decisive options and slices.
 
     Weights enter by a digest over their first values, slices by one over all of theirs: slices on disk are read through
@@ -42,13 +42,16 @@ def identify(method: Method, slices: SliceSource, options: TrainingOptions) -> d
         **describe(method),
         "training": options.decisive(),
         "first_weights": _digest(weights.flatten()[:SAMPLED] for weights in method.state_dict().values()),
-        "slices": {"count": len(slices), "content": _digest(_all_of(slices))},
+        **{
+            name: {"count": len(slices), "fields": ", ".join(slices.fields), "content": _digest(_all_of(slices))}
+            for name, slices in streams.items()
+        },
     }
 
 
 def _all_of(slices: SliceSource) -> Iterator[Tensor]:
     for places in torch.arange(len(slices)).split(READ):
-        yield from slices.take(places)
+        yield from slices.take(places).tensors.values()
 
 
 def _digest(tensors: Iterable[Tensor]) -> str:

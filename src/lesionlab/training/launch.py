@@ -12,7 +12,7 @@ import json
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -62,7 +62,7 @@ class Job(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: Path
-    slices: tuple[Selection, ...]
+    streams: dict[str, tuple[Selection, ...]]
     options: TrainingOptions
     preview: Selection | None = None
     tracker: Maker | None = None
@@ -74,7 +74,7 @@ class Job(BaseModel):
         """Train in this process. Only the one that leads makes a tracker; all make a validation, but one uses it."""
         fit(
             method,
-            open_slices(self.slices, self.options.memory),
+            {name: open_slices(parts, self.options.memory) for name, parts in self.streams.items()},
             self.options,
             self.folder,
             augment=self.augment.make() if self.augment else None,
@@ -87,7 +87,7 @@ class Job(BaseModel):
 
 def fit_on_devices(
     method: Method,
-    slices: Sequence[Selection],
+    streams: Mapping[str, Sequence[Selection]],
     options: TrainingOptions,
     folder: Path,
     *,
@@ -102,7 +102,7 @@ def fit_on_devices(
 
     Args:
         method: freshly built; afterwards it holds the trained weights.
-        slices: of slice stores, in order.
+        streams: slices of slice stores, in order, of each of the method's streams.
         options: length, batch, numerics, devices.
         folder: of this run alone.
         augment: makes what changes every batch.
@@ -118,7 +118,7 @@ def fit_on_devices(
     """
     job = Job(
         folder=folder,
-        slices=tuple(slices),
+        streams={name: tuple(parts) for name, parts in streams.items()},
         options=options,
         preview=preview,
         tracker=tracker,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -20,7 +21,7 @@ __all__ = ["BEST", "CHECKPOINT", "HISTORY", "IMAGES", "TRAINED", "Augment", "Val
 
 def fit(
     method: Method,
-    slices: SliceSource,
+    slices: SliceSource | Mapping[str, SliceSource],
     options: TrainingOptions,
     folder: str | Path,
     *,
@@ -41,12 +42,12 @@ def fit(
 
     Args:
         method: freshly built; a continued run replaces its weights by the checkpoint's.
-        slices: the training slices, in memory or on disk.
+        slices: the training slices of each stream, in memory or on disk; of a method with one stream, these alone.
         options: length, batch, numerics.
         folder: of this run alone; made where it is missing.
         augment: changes every batch before the method sees it; draws from torch's generator alone, on the device.
         tracker: receives curves and pictures.
-        validate: called with the method, at rest, and the step; returns scalars by name.
+        validate: called with the method, in inference mode, and the step; returns scalars by name.
         preview: slices that pictures are made of; a few training slices by default.
         resume: go on from a checkpoint in ``folder``, where there is one. A finished run is loaded and returned.
 
@@ -61,7 +62,8 @@ def fit(
         Interrupted: SIGTERM, SIGUSR1 or the time budget stopped the run; the same call goes on.
     """
     with own_randomness(options.seed):
-        run = Run(method, slices, options, Path(folder), tracker or NoTracker(), validate, preview, augment)
+        streams = slices if isinstance(slices, Mapping) else {next(iter(method.streams)): slices}
+        run = Run(method, streams, options, Path(folder), tracker or NoTracker(), validate, preview, augment)
         with alone_in(run.folder) if run.ranks.leads else nullcontext():
             if resume:
                 run.restore()

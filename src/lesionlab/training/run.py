@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
-from lesionlab.methods.base import Method, at_rest
+from lesionlab.errors import InputError
+from lesionlab.methods.base import Method, inference_mode
 from lesionlab.slices.batches import Batch, SliceSource
 from lesionlab.training import checkpoint
 from lesionlab.training.best import Best
@@ -17,7 +18,7 @@ from lesionlab.training.device import compile_networks, on_device, open_device, 
 from lesionlab.training.ending import Diverged, earliest, not_finite, say_broken
 from lesionlab.training.history import History, Meter, Stopwatch
 from lesionlab.training.identity import identify, require_same_run
-from lesionlab.training.loader import Loader, make_sampler, reads_ahead
+from lesionlab.training.loader import Loader, make_samplers, reads_ahead
 from lesionlab.training.montage import montage, save_pictures
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.progress import Progress
@@ -36,6 +37,7 @@ TRAINED = "method.pt"
 HISTORY = "history.csv"
 IMAGES = "images"
 PREVIEWED = 4  # slices in a preview
+PICTURE_AXES = 4
 
 Validate = Callable[[Method, int], dict[str, float]]
 Augment = Callable[[Batch], Batch]
@@ -47,7 +49,7 @@ class Run:
     def __init__(
         self,
         method: Method,
-        slices: SliceSource,
+        streams: Mapping[str, SliceSource],
         options: TrainingOptions,
         folder: Path,
         tracker: Tracker,
@@ -61,29 +63,39 @@ class Run:
         self.method, self.options, self.tracker, self.validate = method, options, tracker, validate
         self.folder, self.last, self.trained = folder, folder / CHECKPOINT, folder / TRAINED
         self.best_file, self.coming_best = folder / BEST, folder / COMING_BEST
-        require_fitting(method, slices)
+        require_fitting(method, streams)
+        streams = {name: streams[name] for name in method.streams}  # in the method's order, which seeds their samplers
         self.best = Best(options.best)
         if validate is None:
             self.best.require({})
-        self.sampler = make_sampler(len(slices), options)
-        self.schedule = make_schedule(options, len(self.sampler))
-        self.identity = identify(method, slices, options)
+        self.samplers = make_samplers(streams, options)
+        self.schedule = make_schedule(options, max(len(sampler) for sampler in self.samplers.values()))
+        self.identity = identify(method, streams, options)
         self.fabric = open_device(options)
         self.ranks = Ranks.of(self.fabric)
-        self._join_ranks(slices)
-        places = torch.linspace(0, len(slices) - 1, min(PREVIEWED, len(slices))).long()
-        self.preview = self._prepare(slices.take(places) if preview is None else preview)
-        self.slices = on_device(slices, self.fabric.device)
+        self._join_ranks(streams)
+        first = next(iter(streams.values()))
+        places = torch.linspace(0, len(first) - 1, min(PREVIEWED, len(first))).long()
+        self.preview = self._prepare(first.take(places) if preview is None else preview)
+        self.streams = {name: on_device(slices, self.fabric.device) for name, slices in streams.items()}
         self.optimizers = self._set_up()
-        self.stepper = Stepper(method, self.optimizers, self.fabric, self.ranks, options.clip_norm, options.accumulate)
+        self.stepper = Stepper(
+            method,
+            self.optimizers,
+            self.fabric,
+            self.ranks,
+            options.clip_norm,
+            options.accumulate,
+            self.schedule.steps,
+        )
         self.history, self.meter, self.watch = History(), Meter(options.loss_limit), Stopwatch()
         self.step = 0
         self.saved: int | None = None  # step of the last checkpoint
 
-    def _join_ranks(self, slices: SliceSource) -> None:
+    def _join_ranks(self, streams: Mapping[str, SliceSource]) -> None:
         """Processes draw different random numbers, and begin with the same weights."""
         if self.ranks.size > 1:
-            make_sampler(len(slices), self.options, self.ranks.size)  # refuses what cannot be divided
+            make_samplers(streams, self.options, self.ranks.size)  # refuses what cannot be divided
             if not self.ranks.leads:
                 seed_everything(seed_of(self.options.seed, self.ranks.rank))
             say_norms(self.method, self.fabric.device, self.options.sync_batch_norm)
@@ -105,7 +117,7 @@ class Run:
         """A batch on the device, in the memory format of the networks."""
         layout = torch.channels_last if self.options.channels_last else torch.contiguous_format
         device = self.fabric.device
-        return Batch(*(t.to(device, memory_format=layout) if t.ndim == 4 else t.to(device) for t in batch))
+        return batch.map(lambda t: t.to(device, memory_format=layout) if t.ndim == PICTURE_AXES else t.to(device))
 
     def train(self) -> None:
         """Take the steps that are left, and leave the trained method."""
@@ -124,10 +136,10 @@ class Run:
         return self.step >= self.schedule.steps or self.best.exhausted
 
     def _take_steps(self) -> None:
-        ahead = reads_ahead(self.slices, self.fabric.device)
+        ahead = any(reads_ahead(slices, self.fabric.device) for slices in self.streams.values())
         with (
             StopRequest(self.options.max_minutes) as request,
-            Loader(self.slices, self.sampler, self.ranks, ahead) as self.loader,
+            Loader(self.streams, self.samplers, self.ranks, ahead) as self.loader,
             Progress(self.method.name, self.schedule.steps, self.step, shown=self.ranks.leads) as progress,
         ):
             self.watch.restart()
@@ -152,7 +164,7 @@ class Run:
     def _require_measure(self) -> None:
         """Raise ``InputError`` at once where validation, hours later, would not give what the best is chosen by."""
         if self.ranks.leads and self.validate and self.options.best:
-            with undisturbed(), at_rest(self.method):
+            with undisturbed(), inference_mode(self.method):
                 self.best.require(self.validate(self.method, self.step))
 
     def _finish(self, trained_now: bool) -> None:
@@ -172,13 +184,13 @@ class Run:
 
     def _take_step(self) -> None:
         with self.watch.load():
-            batch = self._prepare(self.loader.take())
+            batches = {name: self._prepare(batch) for name, batch in self.loader.take().items()}
             if self.augment is not None:
-                batch = self._prepare(self.augment(batch))
+                batches = {name: self._prepare(self.augment(batch)) for name, batch in batches.items()}
         for optimizer in self.optimizers.values():
-            self.schedule.apply(optimizer, self.step)
+            self.schedule.apply(self.method, optimizer, self.step)
         self.step += 1
-        self.meter.add(self.stepper.take(batch), self.step)
+        self.meter.add(self.stepper.take(batches, self.step - 1), self.step)
 
     def _report(self, progress: Progress) -> None:
         """After a step: curves, validation, pictures and checkpoint, each when it is due."""
@@ -200,7 +212,7 @@ class Run:
     def _run_validation(self, validate: Validate) -> None:
         """The first process validates and keeps the best; all know how it went, since it may end the run."""
         if self.ranks.leads:
-            with at_rest(self.method):
+            with inference_mode(self.method):
                 values = validate(self.method, self.step)
             self._record(values)
             if self.best.see(values, self.step) and self.options.best:
@@ -248,7 +260,7 @@ class Run:
         return {max(1, round(moment * self.schedule.steps)) for moment in self.options.image_moments}
 
     def _take_pictures(self) -> None:
-        pictures = self.method.validation_images(self.preview)
+        pictures = self.method.pictures(self.preview)
         save_pictures(pictures, self.folder / IMAGES / f"step-{self.step:06d}.npz")
         self.tracker.images(montage(pictures), "montage", self.step)
 
@@ -261,7 +273,8 @@ class Run:
             "identity": self.identity,
             "step": self.step,
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "sampler": self.loader.state_dict(),
+            "samplers": self.loader.state_dict(),
+            "method": self.method.training_state(),
             "random": self.ranks.gather(random_state()),
             "history": self.history.rows,
             "meter": self.meter.state_dict(),
@@ -285,7 +298,9 @@ class Run:
         self.method.load_state_dict(content["weights"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-        self.sampler.load_state_dict(state["sampler"])
+        for name, sampler in self.samplers.items():
+            sampler.load_state_dict(state["samplers"][name])
+        self.method.load_training_state(state["method"])
         self.history.rows = [tuple(row) for row in state["history"]]
         self.meter.load_state_dict(state["meter"], self.fabric.device)
         self.best.load_state_dict(state["best"])
@@ -313,8 +328,19 @@ class Run:
         return self.trained.exists() and checkpoint.load(self.trained).get("identity") == self.identity
 
 
-def require_fitting(method: Method, slices: SliceSource) -> None:
-    """Raise ``InputError`` unless pictures and all label maps fit the method."""
-    first = slices.take([0])
-    for labels in slices.label_maps():
-        method.check(first._replace(labels=labels))
+def require_fitting(method: Method, streams: Mapping[str, SliceSource]) -> None:
+    """Raise ``InputError`` unless the streams are those of the method, and pictures and all label maps fit it."""
+    given = {name: sorted(slices.fields) for name, slices in streams.items()}
+    wanted = {name: sorted(stream.fields) for name, stream in method.streams.items()}
+    if given != wanted:
+        raise InputError(
+            f"{method.name} is given other streams of slices than it names",
+            given=given,
+            allowed=wanted,
+            cure="give each stream with its fields, see Method.streams",
+        )
+    first = {name: slices.take([0]) for name, slices in streams.items()}
+    method.check(first)
+    for slices in streams.values():
+        for labels in slices.label_maps():
+            method.check_labels(labels)

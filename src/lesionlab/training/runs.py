@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 
 from lesionlab.methods.base import Method
-from lesionlab.slices.batches import Batch, SliceSource
 from lesionlab.slices.mapped import Selection
 from lesionlab.stages.artifact import is_current, seal
 from lesionlab.training.alone import alone_in
@@ -23,10 +22,9 @@ from lesionlab.training.device import device_here
 from lesionlab.training.folder import SUBJECTS, VALIDATED_ON, begin, started
 from lesionlab.training.identity import describe
 from lesionlab.training.launch import Maker, fit_on_devices
-from lesionlab.training.loop import HISTORY, IMAGES, TRAINED, Augment, Validate, fit
+from lesionlab.training.loop import HISTORY, IMAGES, TRAINED
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.side_by_side import Place
-from lesionlab.training.tracker import Tracker
 
 _log = logging.getLogger(__name__)
 
@@ -72,48 +70,7 @@ class TrainingRun:
 
 def train_once(
     method: Method,
-    slices: SliceSource,
-    options: TrainingOptions,
-    folder: Path,
-    key: str,
-    *,
-    subjects: Iterable[str] = (),
-    validated_on: Iterable[str] = (),
-    augment: Augment | None = None,
-    tracker: Tracker | None = None,
-    validate: Validate | None = None,
-    preview: Batch | None = None,
-) -> TrainingRun:
-    """Train, unless the folder holds the finished run already; a stopped run of the same key goes on.
-
-    Args:
-        method: freshly built.
-        slices: the training slices.
-        options: length, batch, numerics.
-        folder: of this run alone. What another run left there is kept beside it, see :mod:`lesionlab.training.folder`.
-        key: fingerprint of everything the run is made from.
-        subjects: whose slices they are, kept beside the run.
-        validated_on: whose slices the validation looks at, kept beside the run.
-        augment: see :func:`lesionlab.training.loop.fit`.
-        tracker: receives curves and pictures.
-        validate: see :func:`lesionlab.training.loop.fit`.
-        preview: slices that pictures are made of.
-
-    Raises:
-        InputError: another run trains in this folder now; and all that :func:`lesionlab.training.loop.fit` raises.
-    """
-    if _is_there(folder, key):
-        return TrainingRun(folder)
-    with alone_in(folder):
-        begin(folder, key, _made_from(method, options), options.device, subjects, validated_on)
-        fit(method, slices, options, folder, augment=augment, tracker=tracker, validate=validate, preview=preview)
-        seal(folder, key)
-    return TrainingRun(folder)
-
-
-def train_once_on_devices(
-    method: Method,
-    slices: Sequence[Selection],
+    streams: Mapping[str, Sequence[Selection]],
     options: TrainingOptions,
     folder: Path,
     key: str,
@@ -126,11 +83,12 @@ def train_once_on_devices(
     preview: Selection | None = None,
     where: Place | None = None,
 ) -> TrainingRun:
-    """As :func:`train_once`, with slices that lie in stores, on as many devices as the options say.
+    """Train, unless the folder holds the finished run already; a stopped run of the same key goes on.
 
     Args:
         method: freshly built.
-        slices: of slice stores, in order; in memory or mapped, as the options say.
+        streams: slices of slice stores, in order, of each of the method's streams; in memory or mapped, as the options
+            say.
         options: length, batch, numerics, devices.
         folder: of this run alone. What another run left there is kept beside it, see :mod:`lesionlab.training.folder`.
         key: fingerprint of everything the run is made from.
@@ -141,6 +99,9 @@ def train_once_on_devices(
         validate: makes the validation.
         preview: slices that pictures are made of.
         where: a place beside other trainings, and what its processes have to know; by default alone.
+
+    Raises:
+        InputError: another run trains in this folder now; and all that :func:`lesionlab.training.loop.fit` raises.
     """
     if _is_there(folder, key):
         return TrainingRun(folder)
@@ -148,7 +109,7 @@ def train_once_on_devices(
         begin(folder, key, _made_from(method, options), options.device, subjects, validated_on)
     fit_on_devices(
         method,
-        slices,
+        streams,
         options,
         folder,
         augment=augment,

@@ -1,4 +1,4 @@
-"""The learning rate over a run: constant, then linear to 0."""
+"""The length of a run, and the learning rate over it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from torch.optim import Optimizer
 
 from lesionlab.errors import InputError
+from lesionlab.methods.base import Method
 from lesionlab.training.options import TrainingOptions
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps at the full rate, then steps of linear decay; the rate reaches 0 right after the last step."""
+    """Steps at the full rate, then steps over which it decays."""
 
     constant: int
     decay: int
@@ -22,15 +23,11 @@ class Schedule:
         """Length of the run."""
         return self.constant + self.decay
 
-    def factor(self, step: int) -> float:
-        """Share of the full rate in step 0, 1, .. ``steps - 1``."""
-        return 1.0 if step < self.constant else (self.steps - step) / self.decay
-
-    def apply(self, optimizer: Optimizer, step: int) -> None:
-        """Set the rate of every parameter group for a step."""
+    def apply(self, method: Method, optimizer: Optimizer, step: int) -> None:
+        """Set the rate of every parameter group for a step, by the method's own rule (:meth:`Method.rate`)."""
         for group in optimizer.param_groups:
             full = group.setdefault("initial_lr", group["lr"])
-            group["lr"] = full * self.factor(step)
+            group["lr"] = full * method.rate(step, self.constant, self.decay)
 
 
 def make_schedule(options: TrainingOptions, steps_per_epoch: int) -> Schedule:

@@ -1,6 +1,6 @@
 """One training step of a method: backward passes, means over parts of the batch and over processes, optimizers.
 
-A batch may be taken in parts, for want of memory. A method's step calls ``update(name, loss)`` once per optimizer, in
+A batch may be taken in parts to save memory. A method's step calls ``step.update(name, loss)`` once per optimizer, in
 the order of its paper: a GAN updates D first, and G then plays against the new D. Adding up all gradients of each part
 at the old weights would turn this into another algorithm, in which both move at once. So the parts pass by once for
 each update: in the first pass each part's step goes as far as the first update, whose gradients add up over the parts
@@ -15,15 +15,15 @@ The price is time: the forward passes before an update are taken again. A method
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lesionlab.methods.base import Method
-from lesionlab.slices.batches import Batch
+from lesionlab.methods.base import Batches, Method
 from lesionlab.training.device import lower_precision
 from lesionlab.training.ranks import Ranks
 
@@ -32,6 +32,18 @@ if TYPE_CHECKING:
 
 
 _SEEDS = 2**62  # to choose from, one for each part
+
+
+Update = Callable[[str, Tensor], None]
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """A step as a method sees it, see :class:`lesionlab.methods.base.Step`."""
+
+    number: int
+    total: int
+    update: Update
 
 
 class _Enough(Exception):
@@ -48,6 +60,7 @@ class Stepper:
         ranks: the processes, over which gradients are averaged.
         clip_norm: largest norm of an update's gradients; None: no clipping.
         parts: in how many parts a batch is taken; its size must be a multiple.
+        total: steps of the whole training.
     """
 
     def __init__(
@@ -58,20 +71,30 @@ class Stepper:
         ranks: Ranks,
         clip_norm: float | None = None,
         parts: int = 1,
+        total: int = 0,
     ) -> None:
         self.method, self.optimizers, self.fabric, self.ranks = method, optimizers, fabric, ranks
-        self.clip_norm, self.parts = clip_norm, parts
+        self.clip_norm, self.parts, self.total = clip_norm, parts, total
+        self._number = 0
         self._updates: int | None = None  # in a step; known after the first
         self._due = ""  # whose gradients a pass added up
 
-    def take(self, batch: Batch) -> dict[str, Tensor]:
-        """One step; the method's scalars, means over the parts (those of the last pass: see the module)."""
+    def take(self, batches: Batches, number: int) -> dict[str, Tensor]:
+        """One step; the method's scalars, means over the parts (those of the last pass: see the module).
+
+        Args:
+            batches: a batch of each stream.
+            number: of the step: 0, 1, ..
+        """
+        self._number = number
         with lower_precision(self.fabric):
             if self.parts == 1:
-                return self.method.training_step(batch, self._update)
-            return self._take_in_parts(
-                [Batch(*part) for part in zip(*(t.chunk(self.parts) for t in batch), strict=True)]
-            )
+                return self.method.training_step(batches, self._step(self._update))
+            pieces = {name: batch.chunk(self.parts) for name, batch in batches.items()}
+            return self._take_in_parts([{name: pieces[name][at] for name in pieces} for at in range(self.parts)])
+
+    def _step(self, update: Update) -> TrainingStep:
+        return TrainingStep(self._number, self.total, update)
 
     def _update(self, name: str, loss: Tensor) -> None:
         """One step of the named optimizer down this loss."""
@@ -92,7 +115,7 @@ class Stepper:
             torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
         optimizer.step()
 
-    def _take_in_parts(self, parts: list[Batch]) -> dict[str, Tensor]:
+    def _take_in_parts(self, parts: list[Batches]) -> dict[str, Tensor]:
         """A pass for each update, until the steps of the parts come to their ends."""
         seeds, statistics = torch.randint(_SEEDS, (len(parts),)).tolist(), [b.clone() for b in self.method.buffers()]
         after = torch.get_rng_state()
@@ -111,7 +134,7 @@ class Stepper:
         torch.set_rng_state(after)
         return {name: torch.stack([result[name] for result in whole]).mean(0) for name in whole[0]}
 
-    def _pass(self, part: Batch, number: int, first: bool) -> dict[str, Tensor] | None:
+    def _pass(self, part: Batches, number: int, first: bool) -> dict[str, Tensor] | None:
         """A part's step, of whose updates only this number's goes backward; None where it was broken off behind it."""
         calls = itertools.count()
 
@@ -129,6 +152,6 @@ class Stepper:
                 raise _Enough
 
         try:
-            return self.method.training_step(part, update)
+            return self.method.training_step(part, self._step(update))
         except _Enough:
             return None

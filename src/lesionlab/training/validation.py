@@ -30,13 +30,13 @@ def validation_dice(store: Path | str, places: Sequence[int], classes: Sequence[
         places: of the slices in it; never of test subjects, for checkpoints may be chosen by them.
         classes: lesion classes in the order of their codes.
     """
-    batch = Selection(store=Path(store), places=tuple(places), prior=False).in_memory()
-    truth = batch.labels.numpy()
+    slices = Selection(store=Path(store), places=tuple(places), fields=("images", "labels")).in_memory().tensors
+    truth = slices["labels"].numpy()
     codes = dict(enumerate(classes, start=FIRST_LESION))
     codes = {code: name for code, name in codes.items() if (truth == code).any()} or codes
 
     def validate(method: Method, step: int) -> dict[str, float]:
-        predicted = segment(method, batch.images).numpy()
+        predicted = segment(method, slices["images"]).numpy()
         found = {f"{MEAN_DICE}_{name}": dice(predicted == code, truth == code) for code, name in codes.items()}
         return {**found, MEAN_DICE: float(np.mean(list(found.values())))}
 
@@ -53,13 +53,13 @@ def validation_accuracy(store: Path | str, places: Sequence[int], classes: Seque
         places: of the slices in it; never of test subjects, for checkpoints may be chosen by them.
         classes: lesion classes in the order of their codes.
     """
-    batch = Selection(store=Path(store), places=tuple(places)).in_memory()
-    real, labels = batch.images.numpy(), batch.labels.numpy()
+    slices = Selection(store=Path(store), places=tuple(places)).in_memory().tensors
+    real, labels = slices["images"].numpy(), slices["labels"].numpy()
     codes = dict(enumerate([BRAIN, *classes], start=FIRST_LESION - 1))
     masks = {name: mask for code, name in codes.items() if (mask := labels == code).any()}
 
     def validate(method: Method, step: int) -> dict[str, float]:
-        made = draw(method, batch.labels, batch.atlas).images.numpy()
+        made = draw(method, slices["labels"], slices["atlas"], slices["tissues"]).images.numpy()
         found = {
             f"{MEAN_ACCURACY}_{name}": float(np.mean([pixel_accuracy(*pair, mask) for pair in _channels(made, real)]))
             for name, mask in masks.items()

@@ -11,9 +11,7 @@ _STRICT = ConfigDict(extra="forbid", frozen=True)
 REAL = "real"  # the arm that every trial has: real slices alone
 EVERYONE: Literal["all"] = "all"
 
-#: The methods that make images from label maps, by the name of their options in the configuration.
-SynthesizerName = Literal["samr", "cgsamr"]
-METHOD_TITLES: dict[SynthesizerName, str] = {"samr": "SAMR", "cgsamr": "CG-SAMR"}
+PAPERS_ARMS = (REAL, "real+25%", "real+50%")  # those that every paper has
 
 
 class Arm(BaseModel):
@@ -53,19 +51,25 @@ class Variant(BaseModel):
 
     model_config = _STRICT
 
-    of: SynthesizerName = Field(description="the method whose options are changed")
+    of: str = Field(description="the method whose options are changed")
     change: dict[str, Any] = Field(min_length=1, description="options that differ, nested as the method's own")
     title: str = Field(description="its name in tables and figures")
     published: bool = Field(True, description="whether its method's paper has it too, and says that it does worse")
 
 
 class TrialOptions(BaseModel):
-    """One comparison: everything it names is trained on every set of subjects, once per seed."""
+    """One comparison: everything it names is trained on every set of subjects, once per seed.
+
+    It may have synthesizers alone, segmenters alone, or both, and then arms with synthetic slices.
+    """
 
     model_config = _STRICT
 
-    synthesizers: tuple[str, ...] = Field(min_length=1, description="methods, or names of `variants`")
-    arms: tuple[str, ...] = Field(min_length=1, description="names of `arms`, the baseline first")
+    synthesizers: tuple[str, ...] = Field((), description="methods, or names of `variants`")
+    segmenters: tuple[str, ...] | None = Field(None, description="methods; null: the parameter `segmenter`")
+    arms: tuple[str, ...] = Field(
+        (REAL,), description="names of `arms`, the baseline first; none: no segmenter is trained"
+    )
     training_subjects: tuple[PositiveInt | Literal["all"], ...] = Field(
         (EVERYONE,), min_length=1, description="sizes of the training set; the smaller ones lie within the larger"
     )
@@ -73,5 +77,5 @@ class TrialOptions(BaseModel):
 
     @property
     def baseline(self) -> str:
-        """The arm that the others are compared with."""
-        return self.arms[0]
+        """The arm that the others are compared with; ``real`` where there is none."""
+        return self.arms[0] if self.arms else REAL

@@ -14,19 +14,21 @@ from lesionlab.trials.training_sets import training_set
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
-SUCCESSORS = {"samr": "cgsamr"}  # method to the one that its authors published after it
 NO_SYNTHESIZER = "none"  # in tables and folders, of a segmenter that saw real slices alone
 
 
 class Recipe(BaseModel):
-    """How a synthesizer is made, before anybody says from which subjects.
+    """How a method is made, without the subjects that it learns from.
 
     Attributes:
         method: its name in the registry of methods.
         title: its name in tables and figures.
         options: the method's options, JSON-able.
         training: how long and how it is trained.
-        published: whether a paper tells of it.
+        published: whether its paper has it too.
+        paper: citation.
+        prior: what it is given beside the lesions.
+        claims: pairs (better, worse) of methods' names, as its paper claims them.
     """
 
     model_config = _STRICT
@@ -36,6 +38,9 @@ class Recipe(BaseModel):
     options: dict[str, Any]
     training: TrainingOptions
     published: bool = True
+    paper: str = ""
+    prior: str | None = None
+    claims: tuple[tuple[str, str], ...] = ()
 
 
 class SynthesizerCase(BaseModel):
@@ -64,6 +69,7 @@ class SegmenterCase(BaseModel):
     """One segmenter to be trained.
 
     Attributes:
+        recipe: of the method that segments.
         arm_name: of the arm.
         synthesizer: key of the synthesizer whose slices it sees; None where it sees none.
         subjects: those whose real slices, and whose slices' manipulated copies, it sees.
@@ -72,11 +78,17 @@ class SegmenterCase(BaseModel):
 
     model_config = _STRICT
 
+    recipe: Recipe
     arm_name: str
     arm: Arm
     synthesizer: str | None
     subjects: tuple[str, ...]
     seed: int
+
+    @property
+    def method(self) -> str:
+        """Name of the method that segments."""
+        return self.recipe.method
 
     @property
     def synthesizer_name(self) -> str:
@@ -86,7 +98,7 @@ class SegmenterCase(BaseModel):
     @property
     def key(self) -> str:
         """Its folder below the segmenters', unique within a trial."""
-        return f"{self.arm_name}/{self.synthesizer_name}/{_of(self.subjects, self.seed)}"
+        return f"{self.method}/{self.arm_name}/{self.synthesizer_name}/{_of(self.subjects, self.seed)}"
 
 
 class TrialPlan(BaseModel):
@@ -105,12 +117,12 @@ class TrialPlan(BaseModel):
 
     def ratio(self, key: str) -> float:
         """How many synthetic slices, as a multiple of the real ones, the greediest arm takes from a synthesizer."""
-        return max(case.arm.synthetic for case in self.segmenters if case.synthesizer == key)
+        return max((case.arm.synthetic for case in self.segmenters if case.synthesizer == key), default=0.0)
 
     def shown(self) -> TrialPlan:
         """What pictures are made of: the trainings on the largest set of subjects, of the first seed."""
-        most = max(len(case.subjects) for case in self.segmenters)
-        seed = self.segmenters[0].seed
+        every: list[SynthesizerCase | SegmenterCase] = [*self.segmenters, *self.synthesizers]
+        most, seed = max(len(case.subjects) for case in every), every[0].seed
 
         def chosen(case: SynthesizerCase | SegmenterCase) -> bool:
             return len(case.subjects) == most and case.seed == seed
@@ -120,9 +132,13 @@ class TrialPlan(BaseModel):
         return self.model_copy(update={"synthesizers": synthesizers, "segmenters": segmenters})
 
     def label(self, case: SegmenterCase) -> str:
-        """What a segmenter is called beside the others: its arm, and its synthesizer where there are several."""
-        several = len(self.titles()) > 1 and case.synthesizer
-        return f"{case.arm_name}, {self.titles()[case.synthesizer_name]}" if several else case.arm_name
+        """What a segmenter is called beside the others: its arm, and its synthesizer or method where several are."""
+        parts = [case.arm_name]
+        if len({one.method for one in self.segmenters}) > 1:
+            parts.append(case.recipe.title)
+        if len(self.titles()) > 1 and case.synthesizer:
+            parts.append(self.titles()[case.synthesizer_name])
+        return ", ".join(parts)
 
     def titles(self) -> dict[str, str]:
         """Synthesizers' names to what tables call them."""
@@ -140,11 +156,13 @@ class TrialPlan(BaseModel):
         """Names of the variants that no paper has."""
         return {case.name for case in self.synthesizers if not case.recipe.published}
 
-    def betters(self) -> dict[str, str]:
-        """Synthesizer to the one that its paper says does better: a variant's own method, or SAMR's successor."""
-        methods = self.methods()
-        better = {name: SUCCESSORS.get(name) if name == method else method for name, method in methods.items()}
-        return {name: one for name, one in better.items() if one in methods}
+    def claims(self) -> tuple[tuple[str, str], ...]:
+        """Pairs (better, worse) of its synthesizers, as papers claim them: methods, then a method and its variants."""
+        there = self.methods()
+        claimed = (pair for case in self.synthesizers for pair in case.recipe.claims)
+        pairs = [pair for pair in claimed if set(pair) <= set(there)]
+        pairs += [(method, name) for name, method in there.items() if name != method and method in there]
+        return tuple(dict.fromkeys(pairs))
 
     def table(self) -> pd.DataFrame:
         """A row per training: what, training, subjects (their number), seed, members (their names)."""
@@ -164,6 +182,7 @@ def plan_trial(
     options: TrialOptions,
     arms: Mapping[str, Arm],
     recipes: Mapping[str, Recipe],
+    segmenters: Mapping[str, Recipe],
     slices: pd.DataFrame,
     seed: int,
 ) -> TrialPlan:
@@ -174,6 +193,7 @@ def plan_trial(
         options: what it compares.
         arms: the configured arms by name.
         recipes: the synthesizers that can be trained, by name.
+        segmenters: those that are trained in each arm, by name.
         slices: the slice store's table, which says who is there to learn from.
         seed: of the run, to which the trial's own seeds are added.
 
@@ -181,7 +201,7 @@ def plan_trial(
         InputError: see :func:`lesionlab.trials.training_sets.training_set`.
     """
     synthesizers: list[SynthesizerCase] = []
-    segmenters: list[SegmenterCase] = []
+    segmented: list[SegmenterCase] = []
     chosen = {arm: arms[arm] for arm in options.arms}
     for size in _sizes(options, slices):
         for each in options.seeds:
@@ -189,11 +209,11 @@ def plan_trial(
             own = [
                 SynthesizerCase(name=one, recipe=recipes[one], subjects=subjects, seed=seed + each)
                 for one in options.synthesizers
-                if any(arm.synthetic for arm in chosen.values())
             ]
             synthesizers += own
-            segmenters += _segmenters(chosen, own, subjects, seed + each)
-    return TrialPlan(name=name, options=options, synthesizers=tuple(synthesizers), segmenters=tuple(segmenters))
+            for recipe in segmenters.values():
+                segmented += _segmenters(recipe, chosen, own, subjects, seed + each)
+    return TrialPlan(name=name, options=options, synthesizers=tuple(synthesizers), segmenters=tuple(segmented))
 
 
 def _sizes(options: TrialOptions, slices: pd.DataFrame) -> list[int]:
@@ -203,11 +223,15 @@ def _sizes(options: TrialOptions, slices: pd.DataFrame) -> list[int]:
 
 
 def _segmenters(
-    arms: Mapping[str, Arm], synthesizers: list[SynthesizerCase], subjects: tuple[str, ...], seed: int
+    recipe: Recipe,
+    arms: Mapping[str, Arm],
+    synthesizers: list[SynthesizerCase],
+    subjects: tuple[str, ...],
+    seed: int,
 ) -> Iterator[SegmenterCase]:
     for name, arm in arms.items():
         for source in [case.key for case in synthesizers] if arm.synthetic else [None]:
-            yield SegmenterCase(arm_name=name, arm=arm, synthesizer=source, subjects=subjects, seed=seed)
+            yield SegmenterCase(recipe=recipe, arm_name=name, arm=arm, synthesizer=source, subjects=subjects, seed=seed)
 
 
 def _of(subjects: tuple[str, ...], seed: int) -> str:

@@ -48,7 +48,7 @@ def test_the_fixed_scan_may_be_the_part(heads, turn):
     assert errors_mm(found, true).mean() < 6
 
 
-def test_turns_cover_the_ball_and_begin_at_rest():
+def test_turns_cover_the_ball_and_begin_inference_mode():
     found = turns(30, 15)
     # Lattice points of step 15 within radius 30: radius 2 in units of the step holds 33 of them.
     assert len(found) == 33

@@ -159,7 +159,7 @@ def in_validation(place: str, who: str):
 
 def test_nothing_is_chosen_by_a_training_subject(check):
     with pytest.raises(InputError, match=r"leakage: checkpoint of segmenter real/.*Given: a \(train\)\."):
-        check(in_validation(f"real/none/{SET}", "a"))
+        check(in_validation(f"unet/real/none/{SET}", "a"))
 
 
 def in_synthetic(column: str, value: Any):
@@ -191,9 +191,9 @@ def role(name: str, who: str):
         (in_synthetic("record", role("target", "d")), f"synthetic slices {ALL}"),
         (in_synthetic("record", role("donor", "d")), f"synthetic slices {ALL}"),
         (in_synthetic("donor", "d_2"), f"synthetic slices {ALL}"),
-        (in_training(segmenters, f"real/none/{SET}", "d"), f"segmenter real/none/{SET}"),
-        (in_training(segmenters, f"real+50%/{ALL}", "d"), rf"segmenter real\+50%/{ALL}"),
-        (in_validation(f"real/none/{SET}", "d"), f"checkpoint of segmenter real/none/{SET}"),
+        (in_training(segmenters, f"unet/real/none/{SET}", "d"), f"segmenter unet/real/none/{SET}"),
+        (in_training(segmenters, f"unet/real+50%/{ALL}", "d"), rf"segmenter unet/real\+50%/{ALL}"),
+        (in_validation(f"unet/real/none/{SET}", "d"), f"checkpoint of segmenter unet/real/none/{SET}"),
     ],
 )
 def test_a_test_subject_is_found_at_each_place(check, plant, place):
@@ -208,7 +208,7 @@ def test_a_test_subject_is_found_at_each_place(check, plant, place):
         (in_template("c"), "atlas"),
         (in_training(synthesizers, ALL, "c"), f"synthesizer {ALL}"),
         (in_synthetic("record", role("donor", "c")), f"synthetic slices {ALL}"),
-        (in_training(segmenters, f"real/none/{SET}", "c"), f"segmenter real/none/{SET}"),
+        (in_training(segmenters, f"unet/real/none/{SET}", "c"), f"segmenter unet/real/none/{SET}"),
     ],
 )
 def test_nothing_learns_from_a_validation_subject_either(check, plant, place):
@@ -306,7 +306,7 @@ def test_a_cohort_split_anew_finds_everything_that_was_made_before(check):
 
 @pytest.mark.parametrize(
     ("place", "key", "named"),
-    [(synthesizers, "cgsamr", "synthesizer"), (segmenters, "real/none", "segmenter")],
+    [(synthesizers, "cgsamr", "synthesizer"), (segmenters, "unet/real/none", "segmenter")],
 )
 def test_a_training_on_few_subjects_that_saw_the_others_is_found(check, place, key, named):
     def plant(root: Path) -> None:

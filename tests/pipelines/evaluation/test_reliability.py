@@ -38,6 +38,6 @@ def test_the_coarse_error_is_that_of_the_halved_picture(slices, synthesizers):
     confidence, error, labels = coarse_error(method, slices, places)
     assert confidence.shape == error.shape == (6, 2, 8, 8) and labels.shape == (6, 8, 8)
     real = slices.batch(places)
-    made = method.synthesize_with_confidence(torch.from_numpy(real.labels).long(), torch.from_numpy(real.atlas))
+    made = method.confidence(torch.from_numpy(real.labels).long(), torch.from_numpy(real.atlas))
     halved = real.images.reshape(6, 2, 8, 2, 8, 2).mean(axis=(3, 5))
     np.testing.assert_allclose(error, np.abs(made.coarse.numpy() - halved), atol=1e-6)

@@ -34,6 +34,6 @@ def test_folds_differ_in_their_number_and_where_the_scans_lie(parameters):
     assert of_run(parameters("run", workers=3)) == plain
 
 
-@pytest.mark.parametrize(("group", "change"), [("splits", {"seed": 7}), ("unet_training", {"constant": 7})])
+@pytest.mark.parametrize(("group", "change"), [("splits", {"seed": 7}), ("unet", {"loss": "ce"})])
 def test_folds_share_all_else(parameters, group, change):
     assert of_run(parameters(group, **change)) != of_run(parameters("splits", fold=0))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lesionlab.parameters import merged
 from lesionlab.pipelines.pool_folds.folds import Fold, largest
 from lesionlab.pipelines.pool_folds.page import mean_counts
 from lesionlab.pipelines.report.results import Results
@@ -20,7 +21,7 @@ def pooled(project, new_project, tiny):
     values = {
         **tiny,
         "splits": {"protocol": "leave_one_out", "validation": 0, "strata": 1},
-        "unet_training": {**tiny["unet_training"], "best": None, "trained": "last"},
+        "unet": merged(tiny["unet"], {"training": {"best": None, "trained": "last"}}),
         "bias": {"enabled": False},
         "atlas": {"iterations": 0, "affine_iterations": [5], "align": "none"},
     }
@@ -78,7 +79,7 @@ def test_slices_are_counted_as_the_mean_of_folds_of_which_one_lacks_a_subject(ne
         fold.__dict__["slices"] = store
     plan = largest(folds[::-1]).plan
     counts = mean_counts(folds, plan)
-    assert counts["real/none/2-subjects/seed-0"] == (5, 0)
+    assert counts["unet/real/none/2-subjects/seed-0"] == (5, 0)
     assert counts["real+50%/cgsamr/2-subjects/seed-0"] == (5, 5)
     # The pooled tables call both folds' lines by the larger number of subjects.
     assert {line.subjects for line in Results(plan, None, None, None).lines(counts)} == {2}

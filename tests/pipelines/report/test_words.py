@@ -56,12 +56,12 @@ SEVERAL = {
 def test_segmenters_count_real_and_synthetic_training_slices(facts):
     # Two training subjects of three slices: 6 real ones.
     assert facts().counts == {
-        "real/none/2-subjects/seed-0": (6, 0),
-        "real+25%/cgsamr/2-subjects/seed-0": (6, 3),
-        "real+50%/cgsamr/2-subjects/seed-0": (6, 6),
+        "unet/real/none/2-subjects/seed-0": (6, 0),
+        "unet/real+25%/cgsamr/2-subjects/seed-0": (6, 3),
+        "unet/real+50%/cgsamr/2-subjects/seed-0": (6, 6),
     }
     counts = facts(trial=SEVERAL).counts
-    assert counts["real+50%/samr/1-subjects/seed-2"] == (3, 3)
+    assert counts["unet/real+50%/samr/1-subjects/seed-2"] == (3, 3)
     assert counts["synthetic/cgsamr/2-subjects/seed-0"] == (0, 6)
 
 

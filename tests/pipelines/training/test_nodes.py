@@ -21,6 +21,7 @@ from lesionlab.settings import CONFIG_LOADER_ARGS
 from lesionlab.slices.mapped import open_slices
 from lesionlab.training.options import TrainingOptions
 from lesionlab.training.runs import TrainingRun
+from lesionlab.training.validation import validation_dice
 
 CONF = Path(__file__).parents[3] / "conf"
 UNET = UNetOptions.model_validate({"network": {"width": 2, "depth": 2}})
@@ -69,10 +70,10 @@ def train_cgsamr(new_plan):
 def train_unets(new_plan):
     """Trains a trial's segmenters, all synthesizers' slices being the same; runs by arm, the last of each."""
 
-    def train(slices, synthetic, folders, training=STEPS, **plan) -> dict[str, TrainingRun]:
+    def train(slices, synthetic, folders, **plan) -> dict[str, TrainingRun]:
         planned = new_plan(slices, **plan)
         drawn = {case.key: synthetic for case in planned.synthesizers}
-        runs = nodes.train_segmenters(planned, slices, drawn, folders, UNET, training, AUGMENTATION, RUN)
+        runs = nodes.train_segmenters(planned, slices, drawn, folders, AUGMENTATION, RUN)
         assert list(runs) == [case.key for case in planned.segmenters]
         return {case.arm_name: runs[case.key] for case in planned.segmenters}
 
@@ -84,13 +85,13 @@ def looked(monkeypatch) -> dict[str, dict]:
     """What each training would be given, by its folder's place below the segmenters'; nothing is trained."""
     seen: dict[str, dict] = {}
 
-    def only_look(method, slices, options, folder, key, **others):
+    def only_look(method, streams, options, folder, key, **others):
         place = folder.relative_to(next(each for each in folder.parents if each.name == "segmenters")).as_posix()
-        given = open_slices(slices, "load")
+        given = open_slices(streams["slices"], "load")
         seen[place] = {"method": method, "slices": given, "options": options, "key": key, **others}
         return TrainingRun(folder)
 
-    monkeypatch.setattr(nodes, "train_once_on_devices", only_look)
+    monkeypatch.setattr(nodes, "train_once", only_look)
     return seen
 
 
@@ -137,7 +138,7 @@ def test_the_segmenters_learn_nothing_from_validation_and_test_subjects(new_slic
 def test_each_arm_has_its_number_of_real_and_synthetic_slices(new_slices, folders, train_unets, looked):
     slices, synthetic = new_slices(), new_slices("synthetic", paint("a", "b", "c", "d_1", "d_2"))
     train_unets(slices, synthetic, folders("x"), arms=("real", "real+25%", "real+50%", "synthetic", "conventional"))
-    seen = {place.split("/")[0]: given["slices"].images.numpy() for place, given in looked.items()}
+    seen = {place.split("/")[1]: given["slices"].tensors["images"].numpy() for place, given in looked.items()}
     # Six real training slices: 0, 3 and 6 synthetic ones beside them, the first of those there are; or 6 alone.
     assert {arm: len(images) for arm, images in seen.items()} == {
         "real": 6, "real+25%": 9, "real+50%": 12, "synthetic": 6, "conventional": 6,
@@ -152,20 +153,20 @@ def test_each_arm_has_its_number_of_real_and_synthetic_slices(new_slices, folder
 def test_a_smaller_set_of_subjects_has_fewer_slices_of_both_kinds(new_slices, folders, train_unets, looked, new_plan):
     slices = new_slices()
     train_unets(slices, slices, folders("x"), arms=("real", "real+50%"), sizes=(1, "all"))
-    counts = {place: len(given["slices"].images) for place, given in looked.items()}
+    counts = {place: len(given["slices"].tensors["images"]) for place, given in looked.items()}
     assert counts == {
-        "real/none/1-subjects/seed-0": 3, "real+50%/cgsamr/1-subjects/seed-0": 6,
-        "real/none/2-subjects/seed-0": 6, "real+50%/cgsamr/2-subjects/seed-0": 12,
+        "unet/real/none/1-subjects/seed-0": 3, "unet/real+50%/cgsamr/1-subjects/seed-0": 6,
+        "unet/real/none/2-subjects/seed-0": 6, "unet/real+50%/cgsamr/2-subjects/seed-0": 12,
     }  # fmt: skip
     (chosen,) = next(case.subjects for case in new_plan(slices, sizes=(1,)).segmenters)
     own = slices.batch(slices.select(subject=chosen)).images
-    np.testing.assert_array_equal(looked["real/none/1-subjects/seed-0"]["slices"].images.numpy(), own)
+    np.testing.assert_array_equal(looked["unet/real/none/1-subjects/seed-0"]["slices"].tensors["images"].numpy(), own)
 
 
 def test_only_the_conventional_arms_slices_are_changed_while_training(new_slices, folders, train_unets, looked):
     slices = new_slices()
     train_unets(slices, slices, folders("x"), arms=("real", "real+50%", "conventional"))
-    given = {place.split("/")[0]: each["augment"] is not None for place, each in looked.items()}
+    given = {place.split("/")[1]: each["augment"] is not None for place, each in looked.items()}
     assert given == {"real": False, "real+50%": False, "conventional": True}
 
 
@@ -233,7 +234,7 @@ def test_nothing_is_trained_on_a_test_subjects_slice_that_is_labelled_as_train(n
     with pytest.raises(InputError, match="leakage: subjects of the slices are in more than one split.*Given: d"):
         nodes.train_synthesizers(plan, torn, at, AUGMENTATION, RUN)
     with pytest.raises(InputError, match="leakage: subjects of the slices are in more than one split.*Given: d"):
-        nodes.train_segmenters(plan, torn, {FIRST: torn}, at, UNET, STEPS, AUGMENTATION, RUN)
+        nodes.train_segmenters(plan, torn, {FIRST: torn}, at, AUGMENTATION, RUN)
     assert not at.results.exists()
 
 
@@ -261,10 +262,10 @@ def test_no_segmenter_is_trained_on_a_slice_that_a_test_subject_had_a_part_in(ne
     slices, at = new_slices(), folders("x")
     plan = new_plan(slices, arms=("real", "real+50%"))
     synthetic = new_slices("synthetic", drawn(**plant))
-    told = rf"leakage: real\+50%/{FIRST} has seen subjects.*Given: d \(test\)"
+    told = rf"leakage: unet/real\+50%/{FIRST} has seen subjects.*Given: d \(test\)"
     with pytest.raises(InputError, match=told):
-        nodes.train_segmenters(plan, slices, {FIRST: synthetic}, at, UNET, STEPS, AUGMENTATION, RUN)
-    assert not (at.model("segmenters") / "real+50%").exists()
+        nodes.train_segmenters(plan, slices, {FIRST: synthetic}, at, AUGMENTATION, RUN)
+    assert not (at.model("segmenters") / "unet" / "real+50%").exists()
 
 
 # --- how long ---------------------------------------------------------------------------------------------------------
@@ -323,7 +324,7 @@ def test_another_trial_finds_what_both_have(new_slices, folders, train_unets):
     assert {name: after[name] for name in before} == before
     assert first["real"].root.parent == other["real"].root.parent
     added = {name.removeprefix("06_models/segmenters/").split("/images")[0] for name in set(after) - set(before)}
-    assert {Path(name).parts[:4] for name in added} == {
+    assert {Path(name).parts[1:5] for name in added} == {
         (arm, "none", "2-subjects", seed) for arm, seed in [("conventional", "seed-0"), ("conventional", "seed-1")]
     } | {("real", "none", "2-subjects", "seed-1")}
 
@@ -334,7 +335,7 @@ def test_other_synthetic_slices_do_not_cost_the_segmenter_of_real_ones(new_slice
     before = changed(at.model("segmenters"))
     train_unets(slices, new_slices("other", paint("a")), at)
     after = changed(at.model("segmenters"))
-    again = {Path(name).parts[0] for name in before if after[name] != before[name]}
+    again = {Path(name).parts[1] for name in before if after[name] != before[name]}
     assert again == {"real+25%", "real+50%"}
 
 
@@ -342,10 +343,10 @@ def test_another_conventional_augmentation_costs_its_own_arm_alone(new_slices, f
     slices, keys = new_slices(), []
     plan = new_plan(slices, arms=("real", "conventional"))
     for options in (AUGMENTATION, AugmentationOptions.model_validate({"conventional": {"flip_probability": 0.0}})):
-        nodes.train_segmenters(plan, slices, {FIRST: slices}, folders("x"), UNET, STEPS, options, RUN)
+        nodes.train_segmenters(plan, slices, {FIRST: slices}, folders("x"), options, RUN)
         keys.append({place: given["key"] for place, given in looked.items()})
     differ = {place for place in keys[0] if keys[0][place] != keys[1][place]}
-    assert differ == {"conventional/none/2-subjects/seed-0"}
+    assert differ == {"unet/conventional/none/2-subjects/seed-0"}
 
 
 def test_a_seed_is_never_taken_for_the_trainings_own(new_slices, folders, train_cgsamr, new_recipe):
@@ -398,15 +399,17 @@ def test_the_runs_seed_is_added_to_the_trainings_own():
 def test_segmenters_are_given_images_and_labels_alone(new_slices, folders, train_unets, looked):
     train_unets(new_slices(), new_slices("synthetic"), folders("x"))
     for given in looked.values():
-        assert given["slices"].images.shape[1:] == (2, 16, 16) and given["slices"].labels.shape[1:] == (16, 16)
-        assert given["slices"].atlas.shape[1] == given["slices"].tissues.shape[1] == 0
+        assert given["slices"].tensors["images"].shape[1:] == (2, 16, 16) and given["slices"].tensors["labels"].shape[
+            1:
+        ] == (16, 16)
+        assert given["slices"].fields == ("images", "labels")
 
 
 def test_without_a_validation_subject_there_is_no_validation(new_slices):
     def none(studies):
         studies["c"].table["split"] = "train"
 
-    slices, by = new_slices(change=none), "module:function"
+    slices, by = new_slices(change=none), validation_dice
     assert nodes.validation(slices, by) is None and nodes.judged_on(None, slices) == set()
     slices = new_slices("some")
     with_some = nodes.validation(slices, by)

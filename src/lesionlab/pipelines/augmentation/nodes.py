@@ -34,11 +34,12 @@ def synthesize(
 ) -> dict[str, SliceStore]:
     """Of each synthesizer at least as many slices as the greediest arm asks for; the others take the first of them.
 
-    All synthesizers of one set of subjects and seed draw the same label maps.
+    All synthesizers of one set of subjects and seed draw the same label maps. One whose slices no arm takes draws none.
     """
     return {
         case.key: _draw(case, plan.ratio(case.key), slices, synthesizers[case.key], folders, options.manipulation)
         for case in plan.synthesizers
+        if plan.ratio(case.key)
     }
 
 
@@ -69,5 +70,5 @@ def _made(slices: SliceStore, plan: list[PlannedSlice], trained: TrainingRun) ->
     for start in range(0, len(plan), _BATCH):
         part = plan[start : start + _BATCH]
         real = slices.batch([planned.target for planned in part])
-        images = draw(method, np.stack([planned.labels for planned in part]), real.atlas).images.numpy()
+        images = draw(method, np.stack([planned.labels for planned in part]), real.atlas, real.tissues).images.numpy()
         yield synthetic_slices(slices.table, part, images, real.atlas, real.tissues, slices.classes)

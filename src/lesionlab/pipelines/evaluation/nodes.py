@@ -60,7 +60,7 @@ def _synthesis_scores(
 ) -> Iterator[pd.DataFrame]:
     """One synthesizer's scores of one study; those of the floors too where a mean image is given."""
     own = {"synthesizer": NO_SYNTHESIZER, "training_subjects": len(case.subjects), "seed": case.seed, **keys}
-    drawn = draw(method, real.labels, real.atlas)
+    drawn = draw(method, real.labels, real.atlas, real.tissues)
     if (trust := error_of(drawn, real)) is not None:
         about = {"method": case.name, "protocol": PAIRED, **own}
         yield calibration.patient_scores(*trust, slices.sequences, keys=about)
@@ -213,7 +213,9 @@ def claims(
     scores = pd.concat([synthesis_scores, segmentation_scores], ignore_index=True)
     classes = [*dict.fromkeys(segmentation_scores["class"])]
     arms, variants = plan.options.arms, plan.variants()
-    claimed = claims_of(plan.titles(), plan.betters(), arms, classes, variants, plan.unpublished())
+    claimed = claims_of(
+        plan.titles(), {b: a for a, b in reversed(plan.claims())}, arms, classes, variants, plan.unpublished()
+    )
     return hold_against(claimed, scores, _figures(published, plan), seed=seed, resamples=options.resamples)
 
 

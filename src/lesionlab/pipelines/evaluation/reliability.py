@@ -82,7 +82,7 @@ def coarse_error(
     parts = []
     for part in parts_of(places):
         real = slices.batch(part)
-        found = error_of(draw(method, real.labels, real.atlas), real)
+        found = error_of(draw(method, real.labels, real.atlas, real.tissues), real)
         if found is None:
             return None
         parts.append(found)

@@ -61,7 +61,7 @@ def findings(
         leakage=leakage.drop(columns="names"),
         claims=claims,
         claim_counts=claim_summary(claims),
-        ablations=parts_taken_away(claims, plan.variants(), plan.betters()),
+        ablations=parts_taken_away(claims, plan.variants(), {b: a for a, b in reversed(plan.claims())}),
         result_pictures=pictures.of_results(results, change, counts, options.lesion_classes),
         floors=words.floors(options.lesion_classes),
         parameters=options.model_dump(mode="json", by_alias=True, exclude={"layouts", "published"}),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from lesionlab.methods.registry import titles as method_titles
 from lesionlab.metrics.segmentation import WHOLE_LESION
 from lesionlab.metrics.synthesis import WHOLE_IMAGE
 from lesionlab.parameters import Parameters
@@ -17,12 +18,11 @@ from lesionlab.pipelines.evaluation.nodes import ALL, PAIRED
 from lesionlab.reporting import formats
 from lesionlab.reporting.charts import METRIC_WORDS
 from lesionlab.reporting.content import PaperCell, PaperSection, PaperTable
-from lesionlab.trials.options import METHOD_TITLES
 from lesionlab.trials.plan import NO_SYNTHESIZER, TrialPlan
 from lesionlab.trials.published import AS_PUBLISHED, PAPERS, paper_of
 
 COMPETITORS = {"pix2pix": "pix2pix", "pix2pixHD": "pix2pixHD", "shin": "Shin et al."}  # of whom we have figures alone
-_TITLES = {str(name): title for name, title in METHOD_TITLES.items()}
+_TITLES = {name: title for name, title in method_titles().items() if name in ("samr", "cgsamr")}
 AVERAGE = "Avg."
 _SEGMENTER = "unet"
 _KEY = ["method", "protocol", "synthesizer", "sequence", "class", "metric"]

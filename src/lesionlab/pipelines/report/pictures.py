@@ -93,7 +93,7 @@ def drawn(
     real = slices.batch(places)
     shown = {"real": (real.labels, real.images)}
     for case in plan.synthesizers:
-        made = draw(synthesizers[case.key].method(), real.labels, real.atlas)
+        made = draw(synthesizers[case.key].method(), real.labels, real.atlas, real.tissues)
         shown[case.recipe.title] = real.labels, made.images.numpy()
     return _below_each(slices, places, shown)
 
@@ -225,7 +225,7 @@ def of_confidence(plan: TrialPlan, slices: SliceStore, reliability: pd.DataFrame
 def _panel_rows(slices: SliceStore, run: TrainingRun) -> list[panels.PanelRow]:
     places = shown_test_slices(slices)
     real = slices.batch(places)
-    made = draw(run.method(), real.labels, real.atlas)
+    made = draw(run.method(), real.labels, real.atlas, real.tissues)
     images, confidence = made.images.numpy(), None if made.confidence is None else made.confidence.numpy()
     return [
         panels.PanelRow(

@@ -265,7 +265,7 @@ def _learning(facts: Facts) -> list[Step]:
             "U-Net",
             f"{len(facts.plan.segmenters)} segmenters ({arms}), {_for_how_long(facts)}, those of one seed from "
             "the same start.",
-            _length(options.unet_training),
+            _length(facts.plan.segmenters[0].recipe.training),
         ),
         Step(
             "Evaluation",

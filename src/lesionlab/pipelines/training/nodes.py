@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,19 @@ from lesionlab.augmentation.conventional import ConventionalOptions, augment, au
 from lesionlab.augmentation.synthetic import synthetic_count
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
-from lesionlab.methods.base import Task
-from lesionlab.methods.registry import entry, make_method
-from lesionlab.methods.unet import UNetOptions, UNetSegmenter
+from lesionlab.methods.base import Synthesizer, Task
+from lesionlab.methods.registry import find, make_method
 from lesionlab.parameters import AugmentationOptions, Parameters, RunOptions
 from lesionlab.pipelines.running import code_of
 from lesionlab.pipelines.tracking import make_tracker, tracking_variables
+from lesionlab.slices.batches import Stream
 from lesionlab.slices.mapped import Selection
 from lesionlab.slices.store import SliceStore
 from lesionlab.stages.fingerprints import fingerprint_of
 from lesionlab.training.launch import Maker
-from lesionlab.training.loop import fit
+from lesionlab.training.loop import Validate, fit
 from lesionlab.training.options import TrainingOptions
-from lesionlab.training.runs import TrainingRun, train_once_on_devices
+from lesionlab.training.runs import TrainingRun, train_once
 from lesionlab.training.side_by_side import Place, side_by_side
 from lesionlab.training.validation import validation_accuracy, validation_dice
 from lesionlab.trials import leakage
@@ -34,8 +35,6 @@ from lesionlab.trials.plan import SegmenterCase, SynthesizerCase, TrialPlan, pla
 
 _PREVIEWED = 4  # validation slices shown while training
 _AUGMENT = f"{augment.__module__}:{augmenter.__name__}"
-_VALIDATE_SEGMENTER = f"{validation_dice.__module__}:{validation_dice.__name__}"
-_VALIDATE_SYNTHESIZER = f"{validation_accuracy.__module__}:{validation_accuracy.__name__}"
 _TRACK = f"{make_tracker.__module__}:{make_tracker.__name__}"
 
 _log = logging.getLogger(__name__)
@@ -50,13 +49,21 @@ def make_plan(slices: SliceStore, cohort: pd.DataFrame, parameters: dict[str, An
     """
     leakage.require_same(leakage.splits_of(slices.table, "the slices"), leakage.splits_of(cohort, "the cohort"))
     chosen = Parameters.model_validate(parameters)
-    plan = plan_trial(name, chosen.trials[name], chosen.arms, chosen.recipes(), slices.table, chosen.seed)
+    plan = plan_trial(
+        name,
+        chosen.trial(name),
+        chosen.arms,
+        chosen.recipes(),
+        chosen.segmenters(name),
+        slices.table,
+        chosen.seed,
+    )
     _log.info("%s: %d synthesizers and %d segmenters", name, len(plan.synthesizers), len(plan.segmenters))
-    _say_absent_classes(plan, slices)
+    _warn_of_absent_classes(plan, slices)
     return plan
 
 
-def _say_absent_classes(plan: TrialPlan, slices: SliceStore) -> None:
+def _warn_of_absent_classes(plan: TrialPlan, slices: SliceStore) -> None:
     for subjects in dict.fromkeys(case.subjects for case in plan.segmenters):
         table = slices.table.iloc[slices.select("train", subject=subjects)]
         if absent := [name for name in slices.classes if not table[f"pixels_{name}"].any()]:
@@ -65,48 +72,111 @@ def _say_absent_classes(plan: TrialPlan, slices: SliceStore) -> None:
                 len(subjects),
                 ", ".join(absent),
             )
+    tested = slices.table.iloc[slices.select("test")]
+    if absent := [name for name in slices.classes if not tested[f"pixels_{name}"].any()]:
+        _log.warning("no test slice has %s: only false alarms of it are scored", ", ".join(absent))
+
+
+Parts = list[tuple[SliceStore, np.ndarray]]  # slices of stores, in order
 
 
 def train_synthesizers(
     plan: TrialPlan, slices: SliceStore, folders: Folders, augmentation: AugmentationOptions, run_options: RunOptions
 ) -> dict[str, TrainingRun]:
     """Each synthesizer on all slices of its own subjects."""
-    work = partial(_train_synthesizer, slices=slices, folders=folders, changes=augmentation.synthesizers)
-    works = {case.key: partial(work, case) for case in plan.synthesizers}
+
+    def train(case: SynthesizerCase, where: Place) -> TrainingRun:
+        _require_lesions(case, slices)
+        parts = [(slices, slices.select("train", subject=case.subjects))]
+        made_from = (slices.fingerprint, case.subjects, augmentation.synthesizers, case.seed)
+        training = seeded(case.recipe.training, case.seed)
+        folder = folders.model("synthesizers") / case.key
+        return _train(case, parts, training, made_from, augmentation.synthesizers, folder, slices, where)
+
+    works = {case.key: partial(train, case) for case in plan.synthesizers}
     return side_by_side(works, run_options.trainings, tracking_variables())
 
 
-def _train_synthesizer(
-    case: SynthesizerCase, where: Place, *, slices: SliceStore, folders: Folders, changes: ConventionalOptions | None
+def train_segmenters(
+    plan: TrialPlan,
+    slices: SliceStore,
+    synthetic: Mapping[str, SliceStore],
+    folders: Folders,
+    augmentation: AugmentationOptions,
+    run_options: RunOptions,
+) -> dict[str, TrainingRun]:
+    """One segmenter per method, arm, synthesizer, set of subjects and seed.
+
+    All of one method and seed start from the same weights and have the same validation slices.
+    """
+
+    def train(case: SegmenterCase, where: Place) -> TrainingRun:
+        places = slices.select("train", subject=case.subjects)
+        drawn = synthetic[case.synthesizer] if case.synthesizer else None
+        parts = [(slices, places)] if case.arm.real else []
+        if drawn is not None:
+            parts.append((drawn, np.arange(synthetic_count(slices.table.iloc[places], case.arm.synthetic))))
+        times = sum(len(chosen) for _, chosen in parts) / len(places)
+        training = lengthened(seeded(case.recipe.training, case.seed), case, times)
+        changes = augmentation.conventional if case.arm.conventional else None
+        drawn_from = drawn.fingerprint if drawn is not None else ""
+        about = case.model_dump(mode="json", exclude={"arm_name", "synthesizer", "recipe"})
+        folder = folders.model("segmenters") / case.key
+        made_from = (slices.fingerprint, drawn_from, about, changes)
+        return _train(case, parts, training, made_from, changes, folder, slices, where)
+
+    works = {case.key: partial(train, case) for case in plan.segmenters}
+    return side_by_side(works, run_options.trainings, tracking_variables())
+
+
+def _train(
+    case: SynthesizerCase | SegmenterCase,
+    parts: Parts,
+    training: TrainingOptions,
+    made_from: tuple[object, ...],
+    changes: ConventionalOptions | None,
+    folder: Path,
+    slices: SliceStore,
+    where: Place,
 ) -> TrainingRun:
-    places = slices.select("train", subject=case.subjects)
-    _require_lesions(case, slices)
-    training = seeded(case.recipe.training, case.seed)
-    method = make_method(case.recipe.method, case.recipe.options, task_of(slices), case.seed)
-    judge = validation(slices, _VALIDATE_SYNTHESIZER)
-    key = fingerprint_of(
-        slices.fingerprint,
-        case.subjects,
-        case.recipe.options,
-        changes,
-        training.decisive(),
-        case.seed,
-        code_of(entry(case.recipe.method).method, fit, augment, validation_accuracy),
-    )
-    return train_once_on_devices(
-        method,
-        [selection(slices, places)],
+    """A case's method on slices of its subjects, each of its streams with the domain and fields that it names."""
+    kind = find(case.recipe.method)
+    measure = validation_accuracy if issubclass(kind, Synthesizer) else validation_dice
+    judge = validation(slices, measure)
+    key = fingerprint_of(*made_from, case.recipe.options, training.decisive(), code_of(kind, fit, augment, measure))
+    first = next(iter(kind.streams.values()))
+    return train_once(
+        make_method(case.recipe.method, case.recipe.options, task_of(slices), case.seed),
+        {name: _of_stream(parts, stream, case) for name, stream in kind.streams.items()},
         training,
-        folders.model("synthesizers") / case.key,
+        folder,
         key,
-        subjects=learnt_from(slices, places, slices, case.key),
+        subjects=set().union(*(learnt_from(store, chosen, slices, case.key) for store, chosen in parts)),
         augment=changing(changes),
         validate=judge,
         validated_on=judged_on(judge, slices),
-        tracker=tracker(f"synthesizers/{case.key}"),
-        preview=selection(slices, preview_places(slices)),
+        tracker=tracker("/".join(folder.parts[-len(case.key.split("/")) - 1 :])),
+        preview=selection(slices, preview_places(slices), first.fields),
         where=where,
     )
+
+
+def _of_stream(parts: Parts, stream: Stream, case: SynthesizerCase | SegmenterCase) -> list[Selection]:
+    """The slices of a stream's domain, with its fields."""
+    found = []
+    for store, places in parts:
+        if stream.domain != "all":
+            places = places[store.table["domain"].to_numpy()[places] == stream.domain]
+        if len(places):
+            found.append(selection(store, places, stream.fields))
+    if not found:
+        raise InputError(
+            f"there is no {stream.domain} training slice for {case.recipe.title}",
+            given=f"{sum(len(places) for _, places in parts)} slices of {len(case.subjects)} training subjects",
+            allowed="at least one batch of each domain that the method learns from",
+            cure="look at the masks and at `slices`, which says when a slice is healthy, or change the split",
+        )
+    return found
 
 
 def _require_lesions(case: SynthesizerCase, slices: SliceStore) -> None:
@@ -117,78 +187,6 @@ def _require_lesions(case: SynthesizerCase, slices: SliceStore) -> None:
             allowed=f"at least one with a lesion, for {case.recipe.title} to learn from",
             cure="give the layout a `lesion` entry, look at the masks, or change splits.seed",
         )
-
-
-def train_segmenters(
-    plan: TrialPlan,
-    slices: SliceStore,
-    synthetic: Mapping[str, SliceStore],
-    folders: Folders,
-    options: UNetOptions,
-    training: TrainingOptions,
-    augmentation: AugmentationOptions,
-    run_options: RunOptions,
-) -> dict[str, TrainingRun]:
-    """One U-Net per arm, synthesizer, set of subjects and seed.
-
-    All of one seed start from the same weights and have the same validation slices.
-    """
-    work = partial(
-        _train_segmenter,
-        drawn=synthetic,
-        slices=slices,
-        folders=folders,
-        options=options,
-        training=training,
-        augmentation=augmentation,
-    )
-    works = {case.key: partial(work, case) for case in plan.segmenters}
-    return side_by_side(works, run_options.trainings, tracking_variables())
-
-
-def _train_segmenter(
-    case: SegmenterCase,
-    where: Place,
-    *,
-    drawn: Mapping[str, SliceStore],
-    slices: SliceStore,
-    folders: Folders,
-    options: UNetOptions,
-    training: TrainingOptions,
-    augmentation: AugmentationOptions,
-) -> TrainingRun:
-    places = slices.select("train", subject=case.subjects)
-    synthetic = drawn[case.synthesizer] if case.synthesizer else None
-    parts = [(slices, places)] if case.arm.real else []
-    if synthetic is not None:
-        parts.append((synthetic, np.arange(synthetic_count(slices.table.iloc[places], case.arm.synthetic))))
-    subjects = set().union(*(learnt_from(store, chosen, slices, case.key) for store, chosen in parts))
-    training = lengthened(seeded(training, case.seed), case, sum(len(chosen) for _, chosen in parts) / len(places))
-    conventional = augmentation.conventional if case.arm.conventional else None
-    judge = validation(slices, _VALIDATE_SEGMENTER)
-    key = fingerprint_of(
-        slices.fingerprint,
-        synthetic.fingerprint if synthetic is not None else "",
-        case.model_dump(mode="json", exclude={"arm_name", "synthesizer"}),
-        conventional,
-        options,
-        training.decisive(),
-        code_of(UNetSegmenter, fit, augment, validation_dice),
-    )
-    return train_once_on_devices(
-        make_method("unet", options, task_of(slices), case.seed),
-        [selection(store, chosen, prior=False) for store, chosen in parts],
-        training,
-        folders.model("segmenters") / case.key,
-        key,
-        subjects=subjects,
-        augment=changing(conventional),
-        tracker=tracker(f"segmenters/{case.key}"),
-        validate=judge,
-        validated_on=judged_on(judge, slices),
-        preview=selection(slices, preview_places(slices), prior=False),
-        where=where,
-    )
 
 
 def lengthened(training: TrainingOptions, case: SegmenterCase, times: float) -> TrainingOptions:
@@ -213,12 +211,13 @@ def seeded(training: TrainingOptions, seed: int) -> TrainingOptions:
 
 def task_of(slices: SliceStore) -> Task:
     """What the slices hold."""
-    return Task(sequences=tuple(slices.sequences), lesion_classes=tuple(slices.classes))
+    height, width = slices.labels().shape[1:]
+    return Task(sequences=tuple(slices.sequences), lesion_classes=tuple(slices.classes), size=(int(height), int(width)))
 
 
-def selection(store: SliceStore, places: np.ndarray, prior: bool = True) -> Selection:
+def selection(store: SliceStore, places: np.ndarray, fields: tuple[str, ...]) -> Selection:
     """Slices of a store, for a training that reads them itself."""
-    return Selection(store=store.root.resolve(), places=tuple(places.tolist()), prior=prior)
+    return Selection(store=store.root.resolve(), places=tuple(places.tolist()), fields=fields)
 
 
 def changing(options: ConventionalOptions | None) -> Maker | None:
@@ -231,11 +230,11 @@ def tracker(prefix: str) -> Maker:
     return Maker(target=_TRACK, arguments={"prefix": prefix})
 
 
-def validation(slices: SliceStore, by: str) -> Maker | None:
+def validation(slices: SliceStore, measure: Callable[..., Validate]) -> Maker | None:
     """A measure on the validation slices, for a training that takes it itself; None where there is no such slice."""
     places = slices.select(split="validation").tolist()
     about = {"store": str(slices.root.resolve()), "places": places, "classes": slices.classes}
-    return Maker(target=by, arguments=about) if places else None
+    return Maker(target=f"{measure.__module__}:{measure.__name__}", arguments=about) if places else None
 
 
 def judged_on(judge: Maker | None, slices: SliceStore) -> set[str]:

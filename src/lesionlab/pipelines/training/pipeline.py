@@ -26,8 +26,6 @@ def create_pipeline(trial: str, **_: object) -> Pipeline:
                     "slices": "slices",
                     "synthetic": "synthetic",
                     "folders": "folders",
-                    "options": "params:unet",
-                    "training": "params:unet_training",
                     "augmentation": "params:augmentation",
                     "run_options": "params:run",
                 },

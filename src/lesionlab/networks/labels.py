@@ -9,9 +9,9 @@ REGIONS = 3  # background, normal brain, lesion: what label-wise discriminators 
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """``(N, H, W)`` int64 -> ``(N, classes, H, W)`` float32, 1 where a pixel has the channel's label."""
-    codes = torch.arange(classes, device=labels.device).view(1, classes, 1, 1)
-    return (labels.unsqueeze(1) == codes).float()
+    """``(N, H, W)`` int64 -> ``(N, classes, H, W)`` float32, channels last, 1 where a pixel has the channel's label."""
+    codes = torch.arange(classes, device=labels.device)
+    return (labels.unsqueeze(-1) == codes).float().permute(0, 3, 1, 2)
 
 
 def region_masks(labels: Tensor) -> Tensor:
@@ -20,3 +20,8 @@ def region_masks(labels: Tensor) -> Tensor:
     A new tensor each time: ``labels`` is never written to.
     """
     return one_hot(labels.clamp(max=REGIONS - 1), REGIONS)
+
+
+def blacken(images: Tensor, labels: Tensor) -> Tensor:
+    """Images ``(N, C, H, W)`` with -1 wherever the label ``(N, H, W)`` is background, as real slices have it."""
+    return images.masked_fill(labels.unsqueeze(1) == 0, -1.0)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lesionlab.methods.label_maps import one_hot, region_masks
+from lesionlab.networks.labels import one_hot, region_masks
 
 
 def test_one_hot_by_hand():

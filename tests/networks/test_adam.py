@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from lesionlab.methods.base import AdamOptions
+from lesionlab.networks.adam import AdamOptions
 
 FORMATS = (torch.contiguous_format, torch.channels_last)
 
