@@ -64,7 +64,7 @@ def begin(pipe: Pipeline, data: DataCatalog, *others: Any) -> Any:
 
 def free(folder: Path, alone: bool = True) -> bool:
     """Whether another run could have the folder now."""
-    lock = StoreLock(folder, signs=False)
+    lock = StoreLock(folder, notes=False)
     try:
         (lock.own if alone else lock.share)()
     except InputError:
@@ -107,7 +107,7 @@ def test_a_second_run_is_refused_before_it_writes(tmp_path: Path) -> None:
 
 
 def test_it_waits_as_long_as_it_may(tmp_path: Path) -> None:
-    lock = StoreLock(tmp_path, signs=False)
+    lock = StoreLock(tmp_path, notes=False)
     lock.own()
     waiter = threading.Thread(target=begin, args=(SPLITS, catalog(tmp_path, wait_minutes=5)))
     waiter.start()

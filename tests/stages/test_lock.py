@@ -183,14 +183,14 @@ def test_locks_are_kept_to_the_end_of_a_run_that_says_so(tmp_path: Path) -> None
     other.release()
 
 
-def test_the_card_of_a_process_that_is_gone_is_not_believed(tmp_path: Path) -> None:
+def test_the_note_of_a_process_that_is_gone_is_not_believed(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     cards = tmp_path / ".runs" / "holders"
     cards.mkdir(parents=True)
     (cards / f"{socket.gethostname()}-{ended.pid}").write_text("the one that is gone")
     (cards / "elsewhere-1").write_text("process 1 on elsewhere")
-    one = StoreLock(tmp_path, signs=False)
+    one = StoreLock(tmp_path, notes=False)
     one.own()
     with pytest.raises(InputError) as caught:
         StoreLock(tmp_path).share()

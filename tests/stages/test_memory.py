@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from cloudpickle import register_pickle_by_value, unregister_pickle_by_value
 
 from lesionlab.errors import InputError
 from lesionlab.stages import engine as engines
@@ -83,9 +87,11 @@ def test_a_study_too_large_for_a_worker_fails_alone_before_it_is_read(tmp_path: 
 
 def test_a_study_too_large_for_what_is_free_now_is_refused(tmp_path: Path) -> None:
     cube = huge(tmp_path / "cube.nii", 16384)  # 200 TB
-    with pytest.raises(InputError, match=r"more memory than is free now.*Cure: end other programs"):
+    with pytest.raises(InputError, match=r"more memory than is free.*Cure: end other programs"):
         memory.require_memory(Job([cube]), None)
     memory.require_memory(Job([]), None)
+    with pytest.raises(InputError, match=r"1\.6 GB, judged .* Allowed: 1\.0 GB, what is free"):
+        memory.require_memory(Job([]), None, free=GIB)
     memory.require_memory("a job that names no files", 0.001)
 
 
@@ -120,7 +126,15 @@ def test_the_peak_is_that_of_the_stage_and_kept_in_the_manifest(
 
 @pytest.mark.parametrize(
     ("workers", "memory_gb", "tasks", "processes"),
-    [(4, None, 9, 4), (4, None, 3, 3), (8, 3.0, 9, 5), (8, 100.0, 9, 1), (4, 4.0, 9, 4), (4, 4.0, 0, 1)],
+    [
+        (4, None, 9, 4),  # 16 GB / 3.5 GB, the largest study's need
+        (8, None, 9, 4),
+        (4, None, 3, 3),
+        (8, 3.0, 9, 5),
+        (8, 100.0, 9, 1),
+        (4, 4.0, 9, 4),
+        (4, 4.0, 0, 1),
+    ],
 )
 def test_no_more_workers_than_the_machine_has_memory_for(
     monkeypatch: pytest.MonkeyPatch,
@@ -131,5 +145,56 @@ def test_no_more_workers_than_the_machine_has_memory_for(
     processes: int,
 ) -> None:
     monkeypatch.setattr(engines, "machine_bytes", lambda: 16 * GIB)
-    assert Engine(workers, None, memory_gb).processes(tasks) == processes
-    assert ("exceed the 16.0 GB of this machine" in caplog.text) == (processes < min(workers, max(tasks, 1)))
+    monkeypatch.setattr(engines, "free_for_workers", lambda: 16 * GIB)
+    assert Engine(workers, None, memory_gb).processes(tasks, int(3.5 * GIB)) == processes
+    assert (f"{processes} workers instead of" in caplog.text) == (processes < min(workers, max(tasks, 1)))
+    assert Engine(workers).processes(tasks) == max(1, min(workers, tasks))  # nothing is known of the studies
+
+
+class Unreadable(Job):
+    def files(self) -> Iterable[Path]:
+        raise InputError("the stage has no such study", given="x", allowed="y", cure="z")
+
+
+def test_the_largest_study_is_the_largest_that_will_be_computed(tmp_path: Path) -> None:
+    small, cube = Job([huge(tmp_path / "small.nii", 64)]), Job([huge(tmp_path / "cube.nii", 16384)])
+    need = memory.BASE_BYTES + memory.FACTOR * 4 * 64**3
+    assert memory.largest_need([Job([]), small, cube, "no files", Unreadable([])], 2 * GIB) == need
+    assert memory.largest_need(["no files", cube], 2 * GIB) == 0  # cube is refused
+
+
+@dataclass
+class Meeting(Job):
+    """Notes for as long as it is at work, so that others see it."""
+
+    notes: Path = Path()
+
+
+def meet(job: Meeting) -> StudyResult:
+    own = job.notes / f"{os.getpid()}"
+    own.touch()
+    seen, deadline = 0, time.monotonic() + 3
+    while time.monotonic() < deadline:
+        seen = max(seen, len(list(job.notes.iterdir())))
+        time.sleep(0.02)
+    own.unlink()
+    return StudyResult(qc={"at_work": float(seen)})
+
+
+@pytest.mark.parametrize(("part", "at_once"), [(0.6, 1), (0.3, 2)])
+def test_studies_are_computed_at_once_only_where_their_memory_suffices(
+    tmp_path: Path, part: float, at_once: int
+) -> None:
+    side = round((part * memory.free_bytes() / (4 * memory.FACTOR)) ** (1 / 3))
+    (tmp_path / "notes").mkdir()
+    scans = {study: huge(tmp_path / f"{study}.nii", side) for study in "ab"} | {"c": huge(tmp_path / "c.nii", 16384)}
+    jobs = {study: Meeting([scan], notes=tmp_path / "notes") for study, scan in scans.items()}
+    keys = dict.fromkeys(jobs, "")
+    module = sys.modules[__name__]
+    register_pickle_by_value(module)  # workers cannot import tests
+    try:
+        with pytest.raises(StageError, match=r"(?s)1 of 3 .*c: the study needs more memory than is free\."):
+            run_stage(tmp_path / "s", jobs, meet, fingerprints=keys, engine=Engine(2), code="1")
+    finally:
+        unregister_pickle_by_value(module)
+    assert SubjectStore(tmp_path / "s").qc()["value"].max() == at_once

@@ -22,8 +22,8 @@ from cloudpickle import register_pickle_by_value, unregister_pickle_by_value
 from lesionlab.errors import InputError
 from lesionlab.imaging.volume import Volume
 from lesionlab.stages.engine import Engine
-from lesionlab.stages.progress import duration
 from lesionlab.stages.stage import StageError, run_stage
+from lesionlab.stages.stage_run import duration
 from lesionlab.stages.subject_store import StudyResult, SubjectStore
 
 

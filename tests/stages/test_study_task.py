@@ -11,7 +11,7 @@ import pytest
 
 from lesionlab.errors import InputError
 from lesionlab.stages.plan import Sources
-from lesionlab.stages.study_task import StudyTask, open_gate, process_study
+from lesionlab.stages.study_task import StudyTask, begin_run, process_study
 from lesionlab.stages.subject_store import StudyResult
 
 SOURCES = Sources("inputs", "parameters", "code")
@@ -22,13 +22,13 @@ def result(_: object) -> StudyResult:
 
 
 def test_a_worker_that_outlives_its_run_puts_nothing_in_its_place(tmp_path: Path, content: Any) -> None:
-    old = StudyTask(tmp_path, "a", None, SOURCES, open_gate(tmp_path), None)
+    old = StudyTask(tmp_path, "a", None, SOURCES, begin_run(tmp_path), None)
     assert process_study(result, old).reason is None
     before = content(tmp_path)
     assert "a/qc.json" in before
 
     def slow(_: object) -> StudyResult:  # while it computes, the next run begins
-        open_gate(tmp_path)
+        begin_run(tmp_path)
         return StudyResult(qc={"n": 2.0})
 
     assert "another run has taken over" in str(process_study(slow, old).reason)
@@ -57,7 +57,7 @@ def test_reasons_in_one_line(tmp_path: Path, error: Exception, text: str) -> Non
     def fail(_: object) -> StudyResult:
         raise error
 
-    done = process_study(fail, StudyTask(tmp_path, "a", None, SOURCES, open_gate(tmp_path), None))
+    done = process_study(fail, StudyTask(tmp_path, "a", None, SOURCES, begin_run(tmp_path), None))
     assert re.search(text, str(done.reason)) and "\n" not in str(done.reason)
     logged = (tmp_path / "_logs" / "a.log").is_file()
     assert logged != ("disk is full" in text)  # there the last room is left to the manifest

@@ -1,4 +1,4 @@
-"""Artifacts: folders that are whole or absent, also after a power cut, and that know what they were made from."""
+"""Artifacts: folders that are whole or absent, also after a power cut, with a record of what they were made from."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = [
     "fingerprint_of",
     "is_current",
     "is_whole",
-    "read_claim",
     "read_receipt",
+    "read_unverified_receipt",
     "remove_leftovers",
     "write_json",
     "writing",
 ]
 
-#: The file in each artifact that tells its fingerprint and the size of every file.
+#: The file in each artifact that holds its fingerprint and the size of every file.
 RECEIPT = "receipt.json"
 
-#: In the name of everything that is not whole yet.
+#: Part of the name of everything that is not whole yet.
 ASIDE = ".aside-"
 
 
@@ -44,7 +44,7 @@ def writing(
     commit: AbstractContextManager[Any] | None = None,
     tidy: bool = True,
 ) -> Iterator[Path]:
-    """Write a folder aside and put it in its place when the block ends well; an older one is replaced.
+    """Write a folder aside and put it in its place when the block ends without an error; an older one is replaced.
 
     A process that is killed leaves the older folder or none, never a half-written one, and beside it a hidden folder
     that the next call removes. Where the block raises, the older folder stays. All is on the disk before it is put in
@@ -53,7 +53,7 @@ def writing(
     Args:
         folder: the artifact's place.
         fingerprint: of everything that it is made from, kept in its receipt.
-        about: more to keep in the receipt.
+        about: further entries of the receipt.
         commit: entered while the folder is put in its place; what it raises leaves the older folder there.
         tidy: whether to remove what a killed process left of this artifact; not where two may write it at once.
 
@@ -93,14 +93,14 @@ def read_receipt(folder: Path | str) -> dict[str, Any] | None:
 
     ``None`` where the folder is absent, or a file of it is missing or has another size than when it was written.
     """
-    receipt = read_claim(folder)
+    receipt = read_unverified_receipt(folder)
     return receipt if receipt is not None and is_whole(folder, receipt) else None
 
 
-def read_claim(folder: Path | str) -> dict[str, Any] | None:
-    """The receipt as it stands, whether or not the files are as it says; ``None`` where there is none to be read."""
+def read_unverified_receipt(folder: Path | str) -> dict[str, Any] | None:
+    """The receipt without a look at the files that it names; ``None`` where there is none, or it cannot be read."""
     try:
-        with open(f"{folder}/{RECEIPT}", "rb") as file:  # noqa: PTH123 - ten thousand of them: a Path costs as much
+        with open(f"{folder}/{RECEIPT}", "rb") as file:  # noqa: PTH123 - read ten thousand times: making a Path costs as much
             receipt: dict[str, Any] = json.load(file)
         _ = receipt["files"].items(), receipt["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -111,7 +111,7 @@ def read_claim(folder: Path | str) -> dict[str, Any] | None:
 def is_whole(folder: Path | str, receipt: Mapping[str, Any]) -> bool:
     """Whether the receipt and every file that it names are in the folder, each with its size."""
     try:
-        # os.stat on text, since a cohort's plan asks this of some hundred thousand files.
+        # os.stat on text, since the plan of a cohort calls this for some hundred thousand files.
         os.stat(f"{folder}/{RECEIPT}")  # noqa: PTH116
         return all(os.stat(f"{folder}/{name}").st_size == size for name, size in receipt["files"].items())  # noqa: PTH116
     except OSError:
@@ -137,7 +137,7 @@ def write_json(path: Path, content: object, *, durable: bool = False) -> None:
     Args:
         path: the file.
         content: what it is to hold.
-        durable: whether it has to be on the disk, whatever happens, before this returns.
+        durable: whether it has to be on the disk, also after a power cut, before this returns.
     """
     aside = aside_of(path)
     try:
@@ -160,20 +160,20 @@ def _plain(value: Any) -> Any:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """Of every file but the receipt, and but the notes that runs leave each other."""
+    """Bytes of every file except the receipt and the locks and notes of runs."""
     inside = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != RECEIPT)
     return {path.as_posix(): (folder / path).stat().st_size for path in inside if RUNS not in path.parts}
 
 
 def _sync_tree(folder: Path) -> None:
-    """Bring a folder's files, and the names of them, to the disk."""
+    """Flush a folder's files and their names to the disk."""
     for path in sorted(folder.rglob("*"), reverse=True):
         _sync(path)
     _sync(folder)
 
 
 def _sync(path: Path) -> None:
-    """Bring a file, or the list of a folder's names, to the disk."""
+    """Flush a file, or a folder's list of names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,6 +1,7 @@
 """The workers of an existing Dask cluster: the same calls as in processes of this machine, with the same results.
 
-Nothing here is loaded before a worker has its environment: this module is what a worker imports first.
+joblib's own Dask backend does not serve here (docs/decisions.md, 2026-12-01): it waits forever for a task whose worker
+was killed, and computes in the calling process where the cluster has one thread.
 """
 
 from __future__ import annotations
@@ -19,26 +20,24 @@ from functools import cache, partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lesionlab.errors import InputError
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+from lesionlab.stages.calls import Result, Task, WorkerLost, call, environment
 
 #: The option in the configuration, for messages.
 _OPTION = "run.scheduler"
 _CONNECT_S = 15
-_LOOK_S = 60  # without a result before it is asked whether there is a worker at all
+_CHECK_S = 60  # without a result until the number of workers is looked at
 _PLUGIN = "lesionlab-environment"
 #: What has to be the same on both sides for the results to be the same.
 _LIBRARIES = ("antspyx", "SimpleITK", "numpy", "scipy", "nibabel")
 
 _log = logging.getLogger(__name__)
 
-#: One study at a time in each worker process, however many threads it has: random numbers, variables and the working
-#: folder belong to the process.
-_alone = threading.Lock()
+#: One study at a time in each worker process, whatever its threads: random numbers, variables and the working folder
+#: belong to the process.
+_one_at_a_time = threading.Lock()
 
 
 def run_on_dask(
@@ -46,8 +45,8 @@ def run_on_dask(
 ) -> Iterator[tuple[str, Result]]:
     """Yield ``(name, work(task))`` for every task, as the cluster's workers finish them.
 
-    A task whose worker dies is given to another one. Dask gives up those that were at several workers when they died,
-    whether running or waiting there, so that it can only be told alone which of them it was.
+    A task whose worker dies is given to another one. Dask gives up tasks that were at several workers when these died,
+    running or waiting there; only one by one can it be found out which of them kills its worker.
 
     Args:
         work: importable by the workers, which have to see the same files.
@@ -61,17 +60,15 @@ def run_on_dask(
         WorkerLost: Dask gave up some tasks; raised when all others have been yielded.
     """
     distributed = _library()
-    from lesionlab.stages.workers import WorkerLost, call, environment
-
     lost: list[str] = []
     with environment(seed) as values, _client(distributed, scheduler) as client:
         plugin = f"{_PLUGIN}-{uuid.uuid4().hex}"  # another run on this scheduler has its own
         client.register_plugin(_plugin(distributed, values), name=plugin)
-        remote = partial(_call_there, call, work, seed, _versions(), str(Path.cwd()))
+        remote = partial(_call_on_worker, work, seed, _versions(), str(Path.cwd()))
         futures = {client.submit(remote, name, task, pure=False): name for name, task in tasks.items()}
         try:
             for future in _finished(client, futures):
-                name = futures.pop(future)  # with the last hold on it the cluster forgets the result
+                name = futures.pop(future)  # without a reference the cluster frees the result
                 try:
                     yield future.result()
                 except distributed.KilledWorker:
@@ -122,22 +119,22 @@ def _plugin(distributed: Any, values: Mapping[str, str]) -> Any:
 
 
 def _clean_up(client: Any, futures: list[Any], plugin: str) -> None:
-    """Take back what the scheduler was given. One that is gone must not hide, by its own error, why the run ended."""
+    """Cancel what is left. A scheduler that is gone must not hide, by its own error, why the run ended."""
     for step in (partial(client.cancel, futures), partial(client.unregister_worker_plugin, plugin)):
         try:
             step()
-        except (Exception, CancelledError) as error:  # whatever a lost connection does to the library
-            _log.debug("not taken back from the scheduler: %r", error)
+        except (Exception, CancelledError) as error:  # a lost connection raises anything
+            _log.debug("not cancelled on the scheduler: %r", error)
 
 
 def _finished(client: Any, futures: Mapping[Any, str]) -> Iterator[Any]:
-    """The futures as they are done, well or not. Says so where no worker is left to do them."""
+    """The futures as they end, with a result or an error. Logs a warning where no worker is left."""
     done: queue.SimpleQueue[Any] = queue.SimpleQueue()
     for future in futures:
         future.add_done_callback(done.put)
     while futures:
         try:
-            yield done.get(timeout=_LOOK_S)
+            yield done.get(timeout=_CHECK_S)
         except queue.Empty:
             if not client.scheduler_info()["workers"]:
                 _log.warning("the cluster has no worker: %d studies wait for one", len(futures))
@@ -152,18 +149,12 @@ def _gone(scheduler: str) -> InputError:
     )
 
 
-def _call_there(
-    call: Callable[..., tuple[str, Result]],
-    work: Callable[[Task], Result],
-    seed: int,
-    expected: Mapping[str, str],
-    folder: str,
-    name: str,
-    task: Task,
+def _call_on_worker(
+    work: Callable[[Task], Result], seed: int, expected: Mapping[str, str], folder: str, name: str, task: Task
 ) -> tuple[str, Result]:
-    """One call in a worker: in the run's folder, since paths may be relative, and after a look at the versions."""
+    """One call on a worker, once its versions are checked; in the run's folder, since paths may be relative."""
     _check_versions(expected)
-    with _alone, contextlib.chdir(folder):
+    with _one_at_a_time, contextlib.chdir(folder):
         return call(work, name, task, seed)
 
 

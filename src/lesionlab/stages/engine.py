@@ -1,11 +1,11 @@
-"""Engines: where the studies of a stage are computed, how many at a time, and with how much memory."""
+"""Engine: where the studies of a stage are computed, how many at a time, and with how much memory."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
 
-from lesionlab.stages.memory import GIB, machine_bytes
+from lesionlab.stages.memory import GIB, free_for_workers, machine_bytes
 
 _OWN_PROCESS = 2  # workers from which on a task is not computed in the calling process
 
@@ -26,23 +26,30 @@ class Engine:
     scheduler: str | None = None
     memory_gb: float | None = None
 
+    @property
+    def has_processes(self) -> bool:
+        """Whether studies are computed in worker processes of this machine."""
+        return self.scheduler is None and self.workers > 1
+
     def alone(self) -> Engine:
         """One that gives a single task a worker process to itself, which it may kill."""
         return self if self.scheduler else replace(self, workers=_OWN_PROCESS)
 
-    def processes(self, tasks: int) -> int:
-        """How many processes to start here: no more than there are tasks, nor than the machine has memory for."""
+    def processes(self, tasks: int, need: int = 0) -> int:
+        """How many processes to start on this machine, decided once: never more than there is memory for.
+
+        Args:
+            tasks: how many there are; no more processes start.
+            need: what the largest of them takes, bytes; 0: unknown. It counts where ``memory_gb`` is ``None``, against
+                the memory that is free now; ``memory_gb`` counts against that of the machine.
+        """
         wanted = max(1, min(self.workers, tasks))
-        if self.memory_gb is None:
-            return wanted
-        there = machine_bytes() / GIB
-        fitting = max(1, int(there / self.memory_gb))
+        if self.memory_gb is not None:
+            share, total, origin = self.memory_gb * GIB, machine_bytes(), "run.memory_gb; the machine has"
+        else:
+            share, total, origin = need, free_for_workers(), "the largest study's need; free are"
+        fitting = max(1, int(total / share)) if share else wanted
         if fitting < wanted:
-            _log.warning(
-                "%d workers of %g GB each (run.memory_gb) exceed the %.1f GB of this machine: %d at a time",
-                wanted,
-                self.memory_gb,
-                there,
-                fitting,
-            )
+            text = "%d workers instead of %d: each may take %.1f GB (%s %.1f GB)"
+            _log.warning(text, fitting, wanted, share / GIB, origin, total / GIB)
         return min(wanted, fitting)

@@ -1,8 +1,8 @@
-"""Locks on stores: one run writes, or several read, never both; a process that dies lets go of its lock.
+"""Locks on stores: one run writes, or several read, never both; a process that ends or dies releases its lock.
 
 The system's advisory lock on a file is taken (``flock``), which Linux hands on to the server of a network file system.
-A library would be no shorter: filelock's file lock cannot be shared by readers, and its lock for readers and writers
-stands on SQLite, which asks not to be put on a network file system.
+filelock would not do: its file lock cannot be shared by readers, and its lock for readers and writers is
+SQLite's, which is not meant for network file systems.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lesionlab.errors import InputError
 
-#: The folder in a store for what runs tell one another: locks, who holds them, and which run is at work.
+#: The folder in a store of locks, notes of who holds them, and the name of the current run.
 RUNS = ".runs"
 
 _HOLDERS = "holders"
@@ -39,11 +39,11 @@ class StoreLock:
         root: the folder; it has to exist.
         name: of the lock, where a folder has several.
         poll_s: pause between two tries while it waits, s.
-        signs: whether to leave a card that tells others who holds it.
+        notes: whether to leave a note of who holds it, for the messages of others.
     """
 
-    def __init__(self, root: Path, name: str = "store", poll_s: float = _POLL_S, signs: bool = True) -> None:
-        self.root, self.name, self.poll_s, self.signs = root, name, poll_s, signs
+    def __init__(self, root: Path, name: str = "store", poll_s: float = _POLL_S, notes: bool = True) -> None:
+        self.root, self.name, self.poll_s, self.notes = root, name, poll_s, notes
         self._handle: int | None = None
 
     def share(self, wait_minutes: float = 0) -> None:
@@ -55,28 +55,28 @@ class StoreLock:
         self._take(fcntl.LOCK_EX, wait_minutes)
 
     def release(self) -> None:
-        """Let go, if it is held."""
+        """Release it, if it is held."""
         if self._handle is not None:
-            if self.signs:
+            if self.notes:
                 with suppress(OSError):
-                    self._card().unlink()
+                    self._note().unlink()
             os.close(self._handle)
             self._handle = None
 
     def _take(self, kind: int, wait_minutes: float) -> None:
         deadline = time.monotonic() + wait_minutes * _S_PER_MINUTE
-        said = False
+        logged = False
         while not self._try(kind):
             if time.monotonic() >= deadline:
                 holders = self._holders()
                 self.release()
                 raise _busy(self.root, holders, wait_minutes)
-            if self.signs and not said:
+            if self.notes and not logged:
                 _log.warning("%s: another run is at work, waiting for it: %s", self.root.name, self._holders())
-                said = True
+                logged = True
             time.sleep(self.poll_s)
-        if self.signs:
-            self._sign(kind)
+        if self.notes:
+            self._write_note(kind)
 
     def _try(self, kind: int) -> bool:
         try:
@@ -104,29 +104,29 @@ class StoreLock:
                 raise
             return os.open(path, os.O_RDONLY)
 
-    def _card(self) -> Path:
+    def _note(self) -> Path:
         return self.root / RUNS / _HOLDERS / f"{socket.gethostname()}-{os.getpid()}"
 
-    def _sign(self, kind: int) -> None:
-        """Leave a card that tells others whom they wait for."""
+    def _write_note(self, kind: int) -> None:
+        """Write who holds the lock, for the messages of those that wait."""
         since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         does = "writes" if kind == fcntl.LOCK_EX else "reads"
-        with suppress(OSError):  # a courtesy: the lock holds without it
-            self._card().parent.mkdir(exist_ok=True)
+        with suppress(OSError):  # the lock holds without it
+            self._note().parent.mkdir(exist_ok=True)
             text = f"process {os.getpid()} on {socket.gethostname()}, which {does} since {since}"
-            self._card().write_text(text, encoding="utf-8")
+            self._note().write_text(text, encoding="utf-8")
 
     def _holders(self) -> str:
-        """Who holds it, by the cards; those of processes of this host that are gone are taken away."""
+        """Who holds it, by the notes; those of this host's processes that have ended are removed."""
         texts = []
-        for card in sorted((self.root / RUNS / _HOLDERS).glob("*")):
-            host, _, process = card.name.rpartition("-")
+        for note in sorted((self.root / RUNS / _HOLDERS).glob("*")):
+            host, _, process = note.name.rpartition("-")
             with suppress(OSError):
                 if host == socket.gethostname() and not Path("/proc", process).exists() and Path("/proc/self").exists():
-                    card.unlink()
-                elif card != self._card():
-                    texts.append(card.read_text(encoding="utf-8"))
-        return "; ".join(texts) or "a process that left no card"
+                    note.unlink()
+                elif note != self._note():
+                    texts.append(note.read_text(encoding="utf-8"))
+        return "; ".join(texts) or "a process that left no note"
 
 
 def _busy(root: Path, holders: str, waited: float) -> InputError:
@@ -140,14 +140,14 @@ def _busy(root: Path, holders: str, waited: float) -> InputError:
     )
 
 
-#: The locks that a run keeps to its end, by folder; ``None`` where stages let go of theirs.
+#: The locks that a run keeps to its end, by folder; ``None`` where stages release theirs.
 _kept: dict[Path, StoreLock] | None = None
 _wait_minutes = 0.0
 
 
 @contextmanager
 def reading_lock(root: Path, wait_minutes: float = 0) -> Iterator[StoreLock]:
-    """A lock held for reading at first; let go at the end of the block, or of the run where :func:`keep_locks` is on.
+    """A lock held for reading at first; released at the end of the block, or of the run where :func:`keep_locks` is on.
 
     Raises:
         InputError: another run writes there, and goes on for longer than ``wait_minutes``.
@@ -203,7 +203,7 @@ def hold(root: Path, alone: bool = False) -> None:
 
 
 def release_locks() -> None:
-    """Let go of all that :func:`keep_locks` kept."""
+    """Release all that :func:`keep_locks` kept."""
     global _kept
     for lock in (_kept or {}).values():
         lock.release()

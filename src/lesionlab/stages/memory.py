@@ -1,4 +1,4 @@
-"""Memory: what a study will take, what is free, and what was taken at most."""
+"""Memory: the estimate of a study's need, what is free, and the peak of a process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lesionlab.imaging.formats.scan_path import scan_path
 
 GIB = 2**30
 
-#: What a worker takes whatever the scan's size, measured: 0.65 GB for the libraries, 0.85 GB for the network that finds
+#: What a worker takes for a scan of any size, measured: 0.65 GB for the libraries, 0.85 GB for the network that finds
 #: the brain, which the other stages do without.
 BASE_BYTES = int(1.6 * GIB)
 
@@ -46,20 +46,19 @@ class ReadsFiles(Protocol):
         ...
 
 
-def require_memory(job: object, limit_gb: float | None) -> None:
+def require_memory(job: object, limit_gb: float | None, free: int | None = None) -> None:
     """Refuse a study, before anything of it is read, that would take more memory than there is.
 
     Args:
         job: what the study is made from; only a :class:`ReadsFiles` can be judged.
         limit_gb: what a worker may take; ``None``: what is free.
+        free: bytes that studies may take on this machine; ``None``: what is free now.
 
     Raises:
-        InputError: the estimate exceeds the limit, or what is free on this machine now.
+        InputError: the estimate exceeds the limit or the free memory.
     """
-    if not isinstance(job, ReadsFiles):
-        return
-    need = needed_bytes(job.files())
-    free = free_bytes()
+    need = needed_by(job)
+    free = free_bytes() if free is None else free
     if limit_gb is not None and need > limit_gb * GIB:
         raise InputError(
             "the study needs more memory than a worker may take",
@@ -69,12 +68,28 @@ def require_memory(job: object, limit_gb: float | None) -> None:
         )
     if need > free:
         raise InputError(
-            "the study needs more memory than is free now",
+            "the study needs more memory than is free",
             given=f"about {need / GIB:.1f} GB, judged by the headers of its files",
-            allowed=f"{free / GIB:.1f} GB, what was free when its turn came",
-            cure="end other programs, or set run.workers or run.memory_gb so that fewer workers share the memory, and "
-            "run again",
+            allowed=f"{free / GIB:.1f} GB, what is free on this machine",
+            cure="end other programs and run again, or leave the study out",
         )
+
+
+def largest_need(jobs: Iterable[object], free: int) -> int:
+    """What the largest study takes, bytes, of those that take no more than is free; 0 where none can be judged."""
+    return max((need for need in map(_need_or_0, jobs) if need <= free), default=0)
+
+
+def _need_or_0(job: object) -> int:
+    try:
+        return needed_by(job)
+    except Exception:  # whatever is wrong with its files fails this study alone, in its worker
+        return 0
+
+
+def needed_by(job: object) -> int:
+    """An estimate of what a study takes, bytes; 0 where the job is no :class:`ReadsFiles`."""
+    return needed_bytes(job.files()) if isinstance(job, ReadsFiles) else 0
 
 
 def needed_bytes(files: Iterable[Path]) -> int:
@@ -85,7 +100,7 @@ def needed_bytes(files: Iterable[Path]) -> int:
 def _voxels(path: Path | str) -> int:
     """A scan's number of voxels by its header, of the channel or the series alone that is meant.
 
-    A file that cannot be read counts nothing: whoever reads its voxels will say what is wrong with it.
+    A file that cannot be read counts nothing: the error is raised where its voxels are read.
     """
     try:
         return math.prod(look(path).shape)
@@ -98,7 +113,7 @@ def _voxels_of_all(path: Path) -> int:
     try:
         shape: tuple[int, ...] = nib.load(path).shape  # type: ignore[attr-defined]
         return math.prod(int(size) for size in shape)
-    except Exception:  # whatever a damaged header does to the library
+    except Exception:  # a damaged header raises anything
         with suppress(OSError):
             files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
             return 0 if path.name.endswith((".nii", ".nii.gz")) else sum(f.stat().st_size for f in files) // _INT16
@@ -117,6 +132,15 @@ def free_bytes() -> int:
     return max(0, min([int(psutil.virtual_memory().available), *rooms]))
 
 
+def free_for_workers() -> int:
+    """What this process and its workers could take: what is free, and what workers of the stage before still hold."""
+    held = 0
+    for worker in psutil.Process().children():
+        with suppress(psutil.Error):
+            held += int(worker.memory_info().rss)
+    return min(machine_bytes(), free_bytes() + held)
+
+
 def _groups() -> list[tuple[int, int]]:
     """Limit and use of each control group this process is in that has a limit, bytes."""
     try:
@@ -132,14 +156,14 @@ def _group(place: Path, files: tuple[str, str, str]) -> tuple[int, int] | None:
     limit, usage, cache = files
     with suppress(OSError, ValueError):
         statistics = (place / "memory.stat").read_text(encoding="utf-8")
-        given_back = re.search(rf"^{cache} (\d+)", statistics, re.MULTILINE)  # pages of files, there for the asking
+        given_back = re.search(rf"^{cache} (\d+)", statistics, re.MULTILINE)  # cached pages of files, freed on demand
         used = int((place / usage).read_text()) - (int(given_back[1]) if given_back else 0)
         return int((place / limit).read_text()), used
     return None
 
 
 def reset_peak() -> None:
-    """Begin to measure anew where the system can; elsewhere the peak stays that of the process's whole life."""
+    """Restart the measurement where the system can; elsewhere the peak stays that of the process's whole life."""
     with suppress(OSError):
         _CLEAR.write_text(_RESET_PEAK)
 

@@ -1,4 +1,4 @@
-"""Processes that end with those that wait for them."""
+"""Processes that end when the process that waits for their results has ended."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ _LOOK_S = 1.0
 
 
 def end_with_parent(parent: int) -> None:
-    """From now on end this process when ``parent``, which started it, has ended: nobody waits for its results."""
+    """From now on end this process when ``parent``, which started it, has ended: its results are of no use then."""
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
 def end_with_stdin() -> None:
-    """From now on end this process when its standard input closes, as a pipe does when whoever holds it has ended.
+    """From now on end this process when its standard input closes, as a pipe does when the process at its
+    other end has ended.
 
-    Unlike the parent's number this tells of an end before this process looked, and of a grandparent's.
+    Unlike the parent's number this also notices an end before the first look, and a grandparent's.
     """
     threading.Thread(target=_wait_for_end_of, args=(sys.stdin.fileno(),), daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""Plans: what a stage will compute, and why, said before it computes anything."""
+"""Plans: what a stage will compute, and why, before it computes anything."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lesionlab.stages.artifact import is_whole, read_claim
+from lesionlab.stages.artifact import is_whole, read_unverified_receipt
 from lesionlab.stages.fingerprints import fingerprint_of
 from lesionlab.stages.subject_store import AWAY, SubjectStore
 
@@ -33,14 +33,14 @@ class Sources:
         """The fingerprint of the result."""
         return fingerprint_of(self.inputs, self.parameters, self.code)
 
-    def about(self) -> dict[str, dict[str, str]]:
-        """What the receipt says of it."""
+    def for_receipt(self) -> dict[str, dict[str, str]]:
+        """The receipt's entry."""
         return {_MADE_FROM: {INPUTS: self.inputs, PARAMETERS: self.parameters, CODE: self.code}}
 
     def differences(self, receipt: Mapping[str, Any]) -> str:
-        """Which of them a receipt tells otherwise: ``"parameters"``, ``"inputs and code"``."""
+        """Which of them differ from a receipt's: ``"parameters"``, ``"inputs and code"``."""
         before = receipt.get(_MADE_FROM, {})
-        return " and ".join(name for name, now in self.about()[_MADE_FROM].items() if before.get(name) != now)
+        return " and ".join(name for name, now in self.for_receipt()[_MADE_FROM].items() if before.get(name) != now)
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Plan:
         keys: study to the fingerprint of its result.
         causes: study to why it is computed, ``UNCHANGED`` or ``BACK``.
         receipts: of the studies that are there already.
-        away: studies in the store that are none of the cohort's any more.
-        manifest: what the store's manifest said when the plan was made.
+        away: studies in the store that the cohort does not hold any more.
+        manifest: the store's manifest when the plan was made.
     """
 
     stage: str
@@ -68,7 +68,7 @@ class Plan:
         return [study for study, cause in self.causes.items() if cause not in (UNCHANGED, BACK)]
 
     def returning(self) -> list[str]:
-        """The studies that were taken away once and can be used as they are."""
+        """The studies that come back from ``.away`` as they are."""
         return [study for study, cause in self.causes.items() if cause == BACK]
 
     def failed_before(self) -> dict[str, str]:
@@ -76,23 +76,23 @@ class Plan:
         expected, failed = self.manifest.get("expected", {}), self.manifest.get("failed", {})
         return {study: failed[study] for study, key in self.keys.items() if study in failed and expected[study] == key}
 
-    def passed_on(self) -> dict[str, str]:
+    def likely_outputs(self) -> dict[str, str]:
         """The keys that the next stage is likely to find: all but those of :meth:`failed_before`."""
         failed = self.failed_before()
         return {study: key for study, key in self.keys.items() if study not in failed}
 
     def __str__(self) -> str:
         counts = Counter(self.causes.values())
-        told = [f"{counts.pop(name)} {name}" for name in (UNCHANGED, BACK, NEW) if counts[name]]
+        parts = [f"{counts.pop(name)} {name}" for name in (UNCHANGED, BACK, NEW) if counts[name]]
         ends = [f"{counts.pop(name)} {name}" for name in (DAMAGED, FAILED, UNFINISHED) if counts[name]]
         changed = sum(counts.values())
         if len(counts) == 1:
-            told.append(f"{changed} changed ({next(iter(counts))})")
+            parts.append(f"{changed} changed ({next(iter(counts))})")
         elif changed:
-            told.append(f"{changed} changed ({', '.join(f'{count} {name}' for name, count in counts.most_common())})")
-        told += ends + [f"{len(self.away)} taken away"] * bool(self.away)
+            parts.append(f"{changed} changed ({', '.join(f'{count} {name}' for name, count in counts.most_common())})")
+        parts += ends + [f"{len(self.away)} taken away"] * bool(self.away)
         studies = f"{len(self.causes)} {'study' if len(self.causes) == 1 else 'studies'}"
-        return f"{self.stage}: {studies}: {', '.join(told)}"
+        return f"{self.stage}: {studies}: {', '.join(parts)}"
 
 
 def make_plan(root: Path, wanted: Mapping[str, Sources], stage: str) -> Plan:
@@ -110,27 +110,27 @@ def make_plan(root: Path, wanted: Mapping[str, Sources], stage: str) -> Plan:
         causes[study], receipt = _cause(root, study, sources, keys[study], manifest)
         if receipt is not None:
             receipts[study] = receipt
-    return Plan(stage, keys, causes, receipts, tuple(_strangers(root, wanted)), manifest)
+    return Plan(stage, keys, causes, receipts, tuple(_unexpected(root, wanted)), manifest)
 
 
 def _cause(
     root: Path, study: str, sources: Sources, key: str, manifest: Mapping[str, Any]
 ) -> tuple[str, Mapping[str, Any] | None]:
     """What is to be done about a study, and the receipt of the result that can be used."""
-    told = manifest.get("present", {}).get(study)
-    if _fits(root / study, told, key):
-        return UNCHANGED, told  # a run that replaces a study takes it off the manifest first
-    receipt = read_claim(root / study)
+    present = manifest.get("present", {}).get(study)
+    if _fits(root / study, present, key):
+        return UNCHANGED, present  # a run that replaces a study takes it off the manifest first
+    receipt = read_unverified_receipt(root / study)
     if _fits(root / study, receipt, key):
         return UNCHANGED, receipt
-    kept = read_claim(root / AWAY / study)
+    kept = read_unverified_receipt(root / AWAY / study)
     if _fits(root / AWAY / study, kept, key):
         return BACK, kept
     if study in manifest.get("failed", {}):
         return FAILED, None
     if receipt is not None:
         return sources.differences(receipt) or DAMAGED, None
-    if told is not None or (root / study).exists():
+    if present is not None or (root / study).exists():
         return DAMAGED, None
     return UNFINISHED if study in manifest.get("expected", {}) else NEW, None
 
@@ -139,8 +139,8 @@ def _fits(folder: Path, receipt: Mapping[str, Any] | None, key: str) -> bool:
     return receipt is not None and receipt["fingerprint"] == key and is_whole(folder, receipt)
 
 
-def _strangers(root: Path, wanted: Mapping[str, object]) -> list[str]:
-    """The folders of studies that are not wanted; those of our own begin with . or _."""
+def _unexpected(root: Path, wanted: Mapping[str, object]) -> list[str]:
+    """The folders of studies that are not wanted; names that begin with . or _ are the store's own."""
     folders = root.iterdir() if root.is_dir() else ()
     return sorted(
         path.name for path in folders if path.name[0] not in "._" and path.name not in wanted and path.is_dir()
@@ -149,12 +149,12 @@ def _strangers(root: Path, wanted: Mapping[str, object]) -> list[str]:
 
 @dataclass(frozen=True)
 class Link:
-    """One stage of a chain, as far as its plan needs it.
+    """What the plan of a chain needs to know of one stage.
 
     Attributes:
         stage: its name.
         root: its folder.
-        inputs: takes the keys of the stages before (stage to study to fingerprint), gives the inputs' fingerprints.
+        inputs: from the keys of the stages before (stage to study to fingerprint) to the inputs' fingerprints.
         parameters: fingerprint of its options and seed (see :func:`parameters_of`).
         code: fingerprint of its code (see :func:`code_of_stage`).
     """
@@ -174,12 +174,12 @@ def parameters_of(options: object, seed: int = 0) -> str:
 def plan_chain(links: Sequence[Link]) -> list[Plan]:
     """The plans of stages that read one another, before the first has computed anything.
 
-    Keys chain from stage to stage without a look at content, so they are known beforehand. A study that failed or was
-    held back, and is to be made from the same now, is planned as if it would again; any other as if it would not fail.
+    A stage's keys are made from those of the stage before, not from its files, so they are known beforehand. A study
+    that failed or was held back, and would be made from the same again, is expected to fail again; others are not.
     """
     plans: dict[str, Plan] = {}
     for link in links:
-        inputs = link.inputs({stage: plan.passed_on() for stage, plan in plans.items()})
+        inputs = link.inputs({stage: plan.likely_outputs() for stage, plan in plans.items()})
         wanted = {study: Sources(found, link.parameters, link.code) for study, found in inputs.items()}
         plans[link.stage] = make_plan(link.root, wanted, link.stage)
     return list(plans.values())

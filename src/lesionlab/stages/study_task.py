@@ -1,4 +1,4 @@
-"""One study of a stage in its worker: checked, computed, written, and whatever goes wrong told in one line."""
+"""One study of a stage in its worker: checked, computed, written; an error becomes a reason of one line."""
 
 from __future__ import annotations
 
@@ -15,20 +15,30 @@ from typing import Any, NamedTuple
 from lesionlab.errors import InputError
 from lesionlab.stages.artifact import writing
 from lesionlab.stages.lock import RUNS, StoreLock
-from lesionlab.stages.memory import GIB, peak_bytes, reset_peak
-from lesionlab.stages.memory_share import memory_claimed
+from lesionlab.stages.memory import GIB, peak_bytes, require_memory, reset_peak
 from lesionlab.stages.plan import Sources
 from lesionlab.stages.subject_store import LOGS, StudyResult, write_result
 
-#: The lock that guards the moment a study is put in its place, and the file that names the run that may do so.
-_GATE, _PRESENT = "gate", "present"
-_GATE_MINUTES, _GATE_POLL_S = 5.0, 0.005  # it is held for the length of a rename
+#: The lock held while a result is renamed into its place, and the file that names the run that may do so.
+_COMMIT, _CURRENT = "commit", "current"
+_COMMIT_MINUTES, _COMMIT_POLL_S = 5.0, 0.005  # it is held for the length of a rename
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class StudyTask(NamedTuple):
-    """What a worker needs to compute and write one study."""
+    """What a worker needs to compute and write one study.
+
+    Attributes:
+        root: the stage's folder.
+        study: its name.
+        inputs: what the work is called with.
+        sources: the fingerprints of what the result is made from.
+        run: the run that the worker computes for, as :func:`begin_run` named it.
+        memory_gb: what a worker may take, GB; ``None``: what is free.
+        free: memory that was free on this machine when the stage began, bytes; ``None``: it is measured when
+            the study's turn comes, as in the calling process and on a cluster.
+    """
 
     root: Path
     study: str
@@ -36,6 +46,7 @@ class StudyTask(NamedTuple):
     sources: Sources
     run: str
     memory_gb: float | None
+    free: int | None = None
 
 
 class Done(NamedTuple):
@@ -46,7 +57,7 @@ class Done(NamedTuple):
 
 
 class _TakenOver(RuntimeError):
-    """The run this worker computes for is over, and another one is at work."""
+    """Another run has begun in this store since the worker's."""
 
 
 def process_study(work: Callable[[Any], StudyResult], task: StudyTask) -> Done:
@@ -54,45 +65,45 @@ def process_study(work: Callable[[Any], StudyResult], task: StudyTask) -> Done:
     reset_peak()
     try:
         _require_store(task)
-        _require_present(task)
-        with memory_claimed(task.root, task.inputs, task.memory_gb):
-            result = work(task.inputs)
+        _require_current_run(task)
+        require_memory(task.inputs, task.memory_gb, task.free)
+        result = work(task.inputs)
         place = task.root / task.study
-        gate = _through_gate(task)
-        with writing(place, task.sources.key, about=task.sources.about(), commit=gate, tidy=False) as aside:
+        commit = _committing(task)
+        with writing(place, task.sources.key, about=task.sources.for_receipt(), commit=commit, tidy=False) as aside:
             write_result(result, aside)
-    except _TakenOver as error:  # the store is another run's now: not even a log is to be left there
+    except _TakenOver as error:  # another run owns the store now: no log is left there either
         return Done(str(error), peak_bytes())
-    except Exception as error:  # whatever a study's data do to the code, the other studies go on
-        if not (isinstance(error, OSError) and error.errno in _FULL):  # the last room is for the manifest
+    except Exception as error:  # any error fails this study alone
+        if not (isinstance(error, OSError) and error.errno in _FULL):  # what room is left is for the manifest
             write_log(task.root, task.study, traceback.format_exc())
         return Done(_reason(error, task.root), peak_bytes())
     return Done(None, peak_bytes())
 
 
-def open_gate(root: Path) -> str:
-    """Begin a run: workers of an earlier one, which may have outlived it, can put nothing in its place from now on.
+def begin_run(root: Path) -> str:
+    """Begin a run: from now on workers of an earlier one, which may have outlived it, can write no result.
 
     Returns:
         The run's name, for its tasks.
     """
     name = uuid.uuid4().hex
-    with _gate(root):
-        (root / RUNS / _PRESENT).write_text(name, encoding="utf-8")
+    with _commit_lock(root):
+        (root / RUNS / _CURRENT).write_text(name, encoding="utf-8")
     return name
 
 
 def write_log(root: Path, study: str, text: str) -> None:
-    """Keep the whole story of a failure; where even that cannot be written, the reason in the manifest has to do."""
+    """Write the traceback of a failure; where that cannot be written either, the manifest has the reason."""
     with suppress(OSError):
         (root / LOGS).mkdir(parents=True, exist_ok=True)
         (root / LOGS / f"{study}.log").write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def _gate(root: Path) -> Iterator[None]:
-    lock = StoreLock(root, _GATE, _GATE_POLL_S, signs=False)
-    lock.own(_GATE_MINUTES)
+def _commit_lock(root: Path) -> Iterator[None]:
+    lock = StoreLock(root, _COMMIT, _COMMIT_POLL_S, notes=False)
+    lock.own(_COMMIT_MINUTES)
     try:
         yield
     finally:
@@ -100,14 +111,14 @@ def _gate(root: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _through_gate(task: StudyTask) -> Iterator[None]:
-    with _gate(task.root):
-        _require_present(task)
+def _committing(task: StudyTask) -> Iterator[None]:
+    with _commit_lock(task.root):
+        _require_current_run(task)
         yield
 
 
-def _require_present(task: StudyTask) -> None:
-    if (task.root / RUNS / _PRESENT).read_text(encoding="utf-8") != task.run:
+def _require_current_run(task: StudyTask) -> None:
+    if (task.root / RUNS / _CURRENT).read_text(encoding="utf-8") != task.run:
         raise _TakenOver("another run has taken over this store meanwhile; the result is dropped")
 
 
@@ -123,8 +134,8 @@ def _require_store(task: StudyTask) -> None:
         )
 
 
-def foreseen(error: Exception, root: Path) -> InputError | None:
-    """The words for what the machine does to any program: full disks, missing rights, no memory."""
+def explain(error: Exception, root: Path) -> InputError | None:
+    """What to do about errors that any program may meet: full disks, missing rights, no memory; ``None`` for others."""
     if isinstance(error, InputError):
         locked = error.file is not None and Path(error.file).exists() and not os.access(error.file, os.R_OK)
         return _forbidden(os.strerror(errno.EACCES), error.file, error.subject) if locked else error
@@ -160,10 +171,10 @@ def _forbidden(given: object, file: object, subject: str | None = None) -> Input
 
 
 def _reason(error: Exception, root: Path) -> str:
-    """An error in one line: what is foreseen in its own words, else its kind, text, and the place it came from."""
-    told = foreseen(error, root)
-    if told is not None:
-        return str(told)
+    """An error in one line: as :func:`explain` puts it, else its kind, text, and the place it came from."""
+    explained = explain(error, root)
+    if explained is not None:
+        return str(explained)
     innermost = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(innermost.filename).name}, line {innermost.lineno})"
 

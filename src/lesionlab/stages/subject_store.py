@@ -1,4 +1,4 @@
-"""The subject store: what a stage left for each study (volumes, record, quality measures), and whether it is whole."""
+"""The subject store: what a stage wrote for each study (volumes, record, measures), and whether it is complete."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lesionlab.stages.artifact import RECEIPT, is_current, is_whole, write_json
 
 MANIFEST = "manifest.json"
 LOGS = "_logs"
-#: Where the folders of studies lie that the cohort does not hold any more.
+#: The folder for studies that the cohort does not hold any more.
 AWAY = ".away"
 RECORD, _QC, _SUFFIX = "record.json", "qc.json", ".nii.gz"
 _RUN_AGAIN = "run the stage again: it computes what is missing and keeps the rest"
@@ -79,12 +79,14 @@ class SubjectStore:
 
     def fingerprints(self) -> dict[str, str]:
         """The fingerprint of each of :meth:`studies`: what the next stage's fingerprints are made from."""
-        # While the manifest holds, receipts say the same as it does: only the sizes are looked at.
+        # The manifest holds copies of the receipts: only the files' sizes are looked at.
         present = (self.manifest() or {"present": {}})["present"]
-        return {study: told["fingerprint"] for study, told in present.items() if is_whole(self.root / study, told)}
+        return {
+            study: receipt["fingerprint"] for study, receipt in present.items() if is_whole(self.root / study, receipt)
+        }
 
     def held_back(self) -> list[str]:
-        """The studies whose result is there, but was judged not to be used; :meth:`failures` has the reasons."""
+        """The studies whose result is there but is not used, by the judge; :meth:`failures` has the reasons."""
         return list((self.manifest() or {"held_back": []}).get("held_back", []))
 
     def names(self, study: str) -> list[str]:
