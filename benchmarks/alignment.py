@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from lesionlab.imaging.boundaries import boundary_offsets, tissue_classes
+from boundaries import boundary_offsets, tissue_classes
 
 from lesionlab.stages.subject_store import SubjectStore
 

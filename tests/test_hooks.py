@@ -32,9 +32,8 @@ from lesionlab.hooks import (
     flatten,
 )
 from lesionlab.metrics.statistics import TABLE_COLUMNS
-from lesionlab.parameters import RunOptions
+from lesionlab.parameters import RunOptions, merged
 from lesionlab.pipelines.tracking import make_tracker, mlflow_name, tracking_variables
-from lesionlab.parameters import merged
 from lesionlab.settings import CONFIG_LOADER_ARGS
 from lesionlab.training.stop import Interrupted
 

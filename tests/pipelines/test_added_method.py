@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+NAME = 'name: ClassVar[str] = "label_means"'
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-method.md"
 KEYS = """
 from lesionlab.methods.registry import methods
@@ -78,7 +79,10 @@ def test_a_mistyped_option_of_it_gives_the_nearest_one(project, package):
         (("    def synthesize(self", "    def draw_it(self"), "a method has no capability"),
         (('    title: ClassVar[str] = "label means"\n', ""), "a method does not describe itself"),
         (('    name: ClassVar[str] = "label_means"\n', ""), "a method has no name of its own"),
-        (('name: ClassVar[str] = "label_means"', 'name: ClassVar[str] = "run"'), "a method has the name of a parameter"),
+        (
+            ('name: ClassVar[str] = "label_means"', 'name: ClassVar[str] = "run"'),
+            "a method has the name of a parameter",
+        ),
     ],
 )
 def test_a_method_that_cannot_be_used_is_refused_by_name(project, package, change, message):

@@ -55,4 +55,3 @@ def test_a_variant_changes_something_of_a_method():
     for wrong in ({"of": 1, "change": {"a": 1}}, {"of": "samr", "change": {}}):
         with pytest.raises(ValidationError):
             Variant(**wrong, title="wrong")
-

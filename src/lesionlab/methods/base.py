@@ -85,7 +85,7 @@ class Method(nn.Module, ABC):
         streams: which slices its steps see, by name.
         prior: what a synthesizer is given beside the lesions.
         claims: pairs (better, worse) of methods' names, as its paper claims them.
-        training: its paper's training where it differs from the defaults of ``TrainingOptions``.
+        training_defaults: its paper's training where it differs from the defaults of ``TrainingOptions``.
     """
 
     name: ClassVar[str]

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from lesionlab.imaging.formats.meta_files import data_files
-from lesionlab.imaging.formats.scan_path import folder_files, scan_path
+from lesionlab.imaging.meta_files import data_files
+from lesionlab.imaging.scan_path import folder_files, scan_path
 
 _DIGEST_BYTES = 16
 _BLOCK_BYTES = 1 << 20
@@ -47,7 +47,7 @@ def fingerprint_of(*objects: object) -> str:
 def file_fingerprint(path: Path | str) -> str:
     """A fingerprint of a scan's content: a file, a folder, or a part of one.
 
-    See :mod:`lesionlab.imaging.formats.scan_path`.
+    See :mod:`lesionlab.imaging.scan_path`.
 
     With a MetaImage header count the files it names. Of a channel or a series the whole file or folder counts, and
     which part is meant. Content is read once per process, as long as the file stays the same one, with its size and

@@ -16,7 +16,7 @@ import psutil  # type: ignore[import-untyped]
 
 from lesionlab.errors import InputError
 from lesionlab.imaging.formats import look
-from lesionlab.imaging.formats.scan_path import scan_path
+from lesionlab.imaging.scan_path import scan_path
 
 GIB = 2**30
 

@@ -42,7 +42,7 @@ def identify(method: Method, streams: Mapping[str, SliceSource], options: Traini
         **describe(method),
         "training": options.decisive(),
         "first_weights": _digest(weights.flatten()[:SAMPLED] for weights in method.state_dict().values()),
-        **{
+        "streams": {
             name: {"count": len(slices), "fields": ", ".join(slices.fields), "content": _digest(_all_of(slices))}
             for name, slices in streams.items()
         },

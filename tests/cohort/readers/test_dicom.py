@@ -20,7 +20,7 @@ from lesionlab.errors import InputError
 from lesionlab.imaging.formats import dicom_series
 from lesionlab.imaging.formats.dicom_series import list_series
 from lesionlab.imaging.formats.nifti import read_header, read_volume
-from lesionlab.imaging.formats.scan_path import series_path
+from lesionlab.imaging.scan_path import series_path
 from lesionlab.stages.fingerprints import file_fingerprint
 
 SHAPE = (5, 6, 7)

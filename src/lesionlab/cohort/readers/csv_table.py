@@ -14,7 +14,7 @@ from lesionlab.cohort.readers.file_layout import LEAVE_OUT
 from lesionlab.cohort.readers.tables import below, read_table
 from lesionlab.cohort.studies import FoundStudy, name_studies
 from lesionlab.errors import InputError
-from lesionlab.imaging.formats.scan_path import scan_path
+from lesionlab.imaging.scan_path import scan_path
 from lesionlab.names import listed, suggestion
 
 TABLE = "cohort.csv"

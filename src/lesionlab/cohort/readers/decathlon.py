@@ -16,7 +16,7 @@ from lesionlab.cohort.layout import Layout
 from lesionlab.cohort.readers.file_layout import LEAVE_OUT
 from lesionlab.cohort.studies import FoundStudy, Study, find_masks, lesion_sequences, name_studies
 from lesionlab.errors import InputError
-from lesionlab.imaging.formats.scan_path import channel_path
+from lesionlab.imaging.scan_path import channel_path
 from lesionlab.names import listed
 
 _INDEX, _IMAGES = "dataset.json", "imagesTr"

@@ -16,7 +16,7 @@ from lesionlab.cohort.studies import FoundStudy, find_masks, lesion_sequences, n
 from lesionlab.cohort.templates import matches
 from lesionlab.errors import InputError
 from lesionlab.imaging.formats.dicom_series import Series, check_files, list_series
-from lesionlab.imaging.formats.scan_path import series_path
+from lesionlab.imaging.scan_path import series_path
 from lesionlab.names import listed
 
 _EXCLUDE = "!"

@@ -22,7 +22,7 @@ from lesionlab.imaging.formats.dicom_person import PERSONAL, without_person
 from lesionlab.imaging.formats.dicom_planes import PLANE_TAGS, NoVolumeError, frame_planes, slice_plane, stack
 from lesionlab.imaging.formats.itk import array_of, quiet
 from lesionlab.imaging.formats.scan import Scan, ScanHeader, check_affine, check_size, no_grey_values
-from lesionlab.imaging.formats.scan_path import ScanPath, digest, folder_files
+from lesionlab.imaging.scan_path import ScanPath, digest, folder_files
 
 _SERIES_UID, _DESCRIPTION, _PROTOCOL, _NUMBER = "0020|000e", "0008|103e", "0018|1030", "0020|0011"
 _IMAGE_TYPE, _MODALITY, _CONTRAST = "0008|0008", "0008|0060", "0018|0010"

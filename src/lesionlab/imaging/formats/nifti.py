@@ -26,7 +26,7 @@ def read_volume(path: Path | str, *, subject: str | None = None, dtype: Any = np
 
     Args:
         path: a ``.nii``, ``.nii.gz``, ``.mha`` or ``.mhd`` file, one channel of a 4D file, or a DICOM series, see
-            :mod:`lesionlab.imaging.formats.scan_path`. Trailing axes of length 1 are dropped.
+            :mod:`lesionlab.imaging.scan_path`. Trailing axes of length 1 are dropped.
         subject: named in the error, where there is one.
         dtype: of the voxels; values are scaled by the header's slope and intercept first. An integer dtype asks for
             whole numbers in the file (a label map), which are rounded, not cut.

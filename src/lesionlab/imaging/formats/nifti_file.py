@@ -24,7 +24,7 @@ from lesionlab.imaging.formats.scan import (
     three_axes,
     unreadable,
 )
-from lesionlab.imaging.formats.scan_path import ScanPath
+from lesionlab.imaging.scan_path import ScanPath
 
 #: What reading a damaged file may raise, in the header or in the voxels
 #: (a damaged header may ask for more memory than there is).

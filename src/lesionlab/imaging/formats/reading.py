@@ -6,14 +6,14 @@ from pathlib import Path
 
 from lesionlab.imaging.formats import dicom_series, meta_image, nifti_file
 from lesionlab.imaging.formats.scan import Scan, ScanHeader
-from lesionlab.imaging.formats.scan_path import scan_path
+from lesionlab.imaging.scan_path import scan_path
 
 
 def look(path: Path | str, subject: str | None = None) -> ScanHeader:
     """Read a scan's header without its voxels.
 
     Args:
-        path: a scan's path, see :mod:`lesionlab.imaging.formats.scan_path`.
+        path: a scan's path, see :mod:`lesionlab.imaging.scan_path`.
         subject: named in the error, where there is one.
 
     Raises:
@@ -31,7 +31,7 @@ def load(path: Path | str, subject: str | None = None, limit_mb: float | None = 
     """Read a scan with its voxels as stored.
 
     Args:
-        path: a scan's path, see :mod:`lesionlab.imaging.formats.scan_path`.
+        path: a scan's path, see :mod:`lesionlab.imaging.scan_path`.
         subject: named in the error, where there is one.
         limit_mb: a scan that is larger as float32 is refused by its header.
 

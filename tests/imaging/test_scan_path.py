@@ -8,7 +8,7 @@ import pytest
 
 from lesionlab.errors import InputError
 from lesionlab.imaging.formats.nifti import read_volume
-from lesionlab.imaging.formats.scan_path import ScanPath, channel_path, digest, folder_files, scan_path, series_path
+from lesionlab.imaging.scan_path import ScanPath, channel_path, digest, folder_files, scan_path, series_path
 
 
 @pytest.mark.parametrize(
