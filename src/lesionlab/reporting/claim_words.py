@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from lesionlab.reporting import formats
-from lesionlab.reporting.charts import METRIC_WORDS
+from lesionlab.figures import formats
+from lesionlab.figures.charts import METRIC_WORDS
 
 FEW = 4  # comparisons of a claim, up to which its sentence tells each
 EFFECT_DECIMALS = 2

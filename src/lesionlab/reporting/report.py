@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from lesionlab.figures import formats
 from lesionlab.metrics.truth import EVERYBODY
-from lesionlab.reporting import claim_words, formats, pages, wording
+from lesionlab.reporting import claim_words, pages, wording
 from lesionlab.reporting.content import ReportContent
 from lesionlab.reporting.tables import WORDS, readable
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from lesionlab.figures import formats
 from lesionlab.metrics.statistics import ALPHA, DIFFERENCE_COLUMNS, is_clear
-from lesionlab.reporting import formats
 
 NAMED = 6  # differences that stand out, up to which the headline names each
 FEW = 10  # test patients; below this the report warns that they are few

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lesionlab.figures import formats
 from lesionlab.pipelines.pool_folds.folds import Fold, largest
 from lesionlab.pipelines.pool_folds.page import mean_counts
 from lesionlab.pipelines.report.results import Results
-from lesionlab.reporting import formats
 
 
 @pytest.fixture(scope="module")

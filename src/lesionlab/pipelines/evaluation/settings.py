@@ -6,7 +6,7 @@ from typing import Any
 
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.evaluation import nodes
-from lesionlab.pipelines.running import code_of
+from lesionlab.stages.code import code_of
 from lesionlab.stages.fingerprints import fingerprint_of
 
 _INDIFFERENT: dict[str, Any] = {

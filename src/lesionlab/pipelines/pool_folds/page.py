@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from lesionlab.datasets.folders import Folders
+from lesionlab.figures import panels
+from lesionlab.figures.panels import LabelledSlice
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.pool_folds.folds import Fold, folds_of, largest
 from lesionlab.pipelines.report import pictures, words
 from lesionlab.pipelines.report.findings import findings
 from lesionlab.pipelines.report.results import Results
-from lesionlab.reporting import panels
 from lesionlab.reporting.content import Picture, Step
-from lesionlab.reporting.panels import LabelledSlice
 from lesionlab.reporting.report import render_report
 from lesionlab.trials.plan import TrialPlan
 

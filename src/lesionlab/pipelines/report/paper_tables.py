@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from lesionlab.figures import formats
+from lesionlab.figures.charts import METRIC_WORDS
 from lesionlab.metrics.segmentation import WHOLE_LESION
 from lesionlab.metrics.synthesis import WHOLE_IMAGE
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.evaluation.nodes import ALL, PAIRED
-from lesionlab.reporting import formats
-from lesionlab.reporting.charts import METRIC_WORDS
 from lesionlab.reporting.content import PaperCell, PaperSection, PaperTable
 from lesionlab.trials.options import METHOD_TITLES
 from lesionlab.trials.plan import NO_SYNTHESIZER, TrialPlan

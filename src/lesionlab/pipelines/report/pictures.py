@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from lesionlab.figures import charts, curves, panels, sample_charts
+from lesionlab.figures.panels import LabelledSlice
 from lesionlab.methods.applying import draw, segment
 from lesionlab.pipelines.evaluation import samples
 from lesionlab.pipelines.evaluation.nodes import test_subjects
 from lesionlab.pipelines.report.results import Results
 from lesionlab.pipelines.training.nodes import preview_places, preview_split
-from lesionlab.reporting import charts, curves, panels, sample_charts
 from lesionlab.reporting.content import Picture
-from lesionlab.reporting.panels import LabelledSlice
 from lesionlab.slices.cutting import FIRST_LESION
 from lesionlab.slices.store import SliceStore
 from lesionlab.training.runs import TrainingRun

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from lesionlab.figures import strip_tiles as tiles
+from lesionlab.figures import style
+from lesionlab.figures.frames import Frame, foreground, frame_around
+from lesionlab.figures.mosaic import PAPER, Layout, mosaic, webp
 from lesionlab.imaging.volume import Volume
-from lesionlab.reporting import strip_tiles as tiles
-from lesionlab.reporting import style
-from lesionlab.reporting.frames import Frame, foreground, frame_around
-from lesionlab.reporting.mosaic import PAPER, Layout, mosaic, webp
 
 BAND = 13  # columns side by side before the strip goes on below
 LESION_BACKDROP = "FLAIR"  # where lesions stand out; the reference where it is not there

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from lesionlab.reporting import style
+from lesionlab.figures import style
 
 PAPER = (255, 255, 255)
 EMPTY = (244, 246, 248)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionlab.reporting.sample_charts import membership_curves, nearest_curves, reliability_plot
+from lesionlab.figures.sample_charts import membership_curves, nearest_curves, reliability_plot
 
 
 def test_curves_of_two_regions(decoded):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from lesionlab.reporting import style
+from lesionlab.figures import style
 
 COLUMNS = 4
 PANEL = (2.45, 1.75)  # inches

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lesionlab.reporting import style
-from lesionlab.reporting.mosaic import Layout, Tile, from_signed, mosaic, png
+from lesionlab.figures import style
+from lesionlab.figures.mosaic import Layout, Tile, from_signed, mosaic, png
 
 WIDEST = 8  # more columns than this and a panel's three kinds of picture go below each other
 

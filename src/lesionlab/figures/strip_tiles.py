@@ -8,10 +8,10 @@ import numpy as np
 from scipy import ndimage
 from skimage import feature
 
+from lesionlab.figures import style
+from lesionlab.figures.frames import Frame
+from lesionlab.figures.mosaic import Tile, windowed
 from lesionlab.imaging.volume import Volume, same_grid
-from lesionlab.reporting import style
-from lesionlab.reporting.frames import Frame
-from lesionlab.reporting.mosaic import Tile, windowed
 
 MASK_COLOUR = "#ff5252"
 EDGE_COLOUR = "#35d0ff"

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lesionlab.figures import strip_tiles, strips
+from lesionlab.figures.frames import frame_around
 from lesionlab.imaging.volume import Volume
-from lesionlab.reporting import scans, strip_tiles, strips, style
-from lesionlab.reporting.frames import frame_around, frame_of_size
 
 SEQUENCES = ["T1w", "FLAIR"]
 
@@ -146,29 +146,6 @@ def test_the_legend_names_all_that_is_drawn():
     assert [name for name, _ in strips.strip_legend(["edema"])] == [
         "brain mask", "edges of the reference", "edema", "CSF", "GM", "WM",
     ]  # fmt: skip
-
-
-def test_a_montage_of_scans_turns_all_heads_alike(decoded):
-    straight, turned = head(), head((-1, 1, -1), (1, 2, 0))
-    lesion = straight.like(np.where(straight.data > 250, 2, 0).astype(np.uint8))
-    data = scans.scan_montage({"": {"T1w": straight}, " ": {"T1w": turned}}, ["T1w"], tile=100)
-    picture = decoded(data)[:, 13:].astype(int)  # without the margin of one letter's height
-    first, second = picture[-203:-103], picture[-100:]
-    assert first.std() > 20
-    assert np.abs(first - second).mean() < 2
-    outlined = decoded(
-        scans.scan_montage(
-            {"a": {"T1w": straight}}, ["T1w", "FLAIR"], lesions={"a": lesion}, lesion_classes=["edema"], tile=100
-        )
-    )
-    assert style.rgb(style.CLASS_COLOURS["edema"]) in {tuple(colour) for colour in outlined.reshape(-1, 3).tolist()}
-
-
-def test_frames_of_a_fixed_size_have_one_scale():
-    small = head(spacing=(2.0, 2.0, 3.0))  # the same head cut smaller
-    one, other = frame_of_size(head()), frame_of_size(small)
-    assert (one.x.size, one.y.size) == (other.x.size, other.y.size)
-    assert np.ptp(one.x) == pytest.approx(np.ptp(other.x))
 
 
 def test_outside_a_scan_there_is_its_background():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lesionlab.reporting import formats
+from lesionlab.figures import formats
 
 
 @pytest.mark.parametrize(

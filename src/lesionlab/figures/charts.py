@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from lesionlab.reporting import formats, style
+from lesionlab.figures import formats, style
 
 BOX_FROM = 8  # patients; with fewer, quartiles say less than the points themselves
 METRIC_WORDS = {

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionlab.reporting import charts, curves, panels, style
-from lesionlab.reporting.mosaic import Layout, Tile, border, mosaic, windowed
+from lesionlab.figures import charts, curves, panels, style
+from lesionlab.figures.mosaic import Layout, Tile, border, mosaic, windowed
 
 CLASSES = ["edema", "cavity", "tumor"]
 SEQUENCES = ["T1w", "FLAIR"]

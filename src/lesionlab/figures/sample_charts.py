@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from lesionlab.reporting import style
+from lesionlab.figures import style
 
 _POINTS = 201  # of a cumulative curve
 _COLUMNS = 3  # plots side by side

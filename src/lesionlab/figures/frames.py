@@ -11,8 +11,6 @@ from lesionlab.imaging.volume import Volume
 
 MARGIN_MM = 12.0  # shown around the brain
 HEAD = (0.2, 99.8)  # percentiles of the bright voxels that count as the head
-FIELD_MM = (190.0, 230.0)  # left to right, front to back: a large head
-UPPER_MIDDLE = 0.6  # how far up a whole head the ventricles lie
 PIXELS = 112  # samples along a picture's longest side
 HEIGHTS = (0.38, 0.55, 0.72)  # how far up the brain the planes lie
 
@@ -74,22 +72,6 @@ def frame_around(
     x = centre[0] - (np.arange(columns) - (columns - 1) / 2) * step
     y = centre[1] - (np.arange(rows) - (rows - 1) / 2) * step
     return Frame(x, y, tuple(sorted(heights)))
-
-
-def frame_of_size(head: Volume, lesion: Volume | None = None, pixels: int = PIXELS) -> Frame:
-    """One plane of a fixed field of ``FIELD_MM`` around the head: pictures of several subjects have one scale.
-
-    The plane goes through the lesion's largest area where there is one, else through the upper middle of the head.
-    """
-    low, high = np.percentile(_world(foreground(head)), HEAD, axis=0)
-    height = float(low[2] + UPPER_MIDDLE * (high[2] - low[2]))
-    if lesion is not None and np.any(lesion.data > 0):
-        height = _largest_plane(lesion)
-    centre, step = (low + high) / 2, max(FIELD_MM) / pixels
-    columns, rows = (round(side / step) for side in FIELD_MM)
-    x = centre[0] - (np.arange(columns) - (columns - 1) / 2) * step
-    y = centre[1] - (np.arange(rows) - (rows - 1) / 2) * step
-    return Frame(x, y, (height,))
 
 
 def foreground(volume: Volume) -> Volume:
