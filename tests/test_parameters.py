@@ -208,7 +208,7 @@ def test_the_default_is_the_embedded_phantom():
     assert parameters.trials["cgsamr"].arms == ("real", "real+25%", "real+50%")
 
 
-COMPETITORS = {"pix2pix", "pix2pixHD", "shin"}  # published alone
+COMPETITORS = {"pix2pix", "pix2pixhd", "shin"}  # published alone
 
 
 def test_the_published_figures_are_the_papers():

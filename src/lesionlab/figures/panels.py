@@ -11,6 +11,9 @@ import numpy as np
 from lesionlab.figures import style
 from lesionlab.figures.mosaic import Layout, Tile, from_signed, mosaic, png
 
+FIRST_LESION = 2  # the first lesion class of a label map
+DIFFERENCE = 0.5  # on the scale of [-1, 1], shown white
+ZOOM, LEAST = 1.5, 0.2  # the enlarged part over the lesion's extent, and the least share of the picture
 WIDEST = 8  # more columns than this and a panel's three kinds of picture go below each other
 
 
@@ -104,6 +107,60 @@ def synthesis_panel(
     if 1 + kinds * len(sequences) <= WIDEST:
         return _wide_panel(rows, sequences, lesion_classes, kinds, tile)
     return _tall_panel(rows, sequences, lesion_classes, kinds, tile)
+
+
+class ComparedSlice(NamedTuple):
+    """A label map ``(H, W)`` as several have drawn it: name to ``(C, H, W)`` images in [-1, 1], the real one first."""
+
+    title: str
+    label: np.ndarray
+    images: Mapping[str, np.ndarray]
+
+
+def comparison_panel(
+    rows: Sequence[ComparedSlice], sequences: Sequence[str], lesion_classes: Sequence[str], *, tile: int = 96
+) -> bytes:
+    """The real slice and every drawing of its label map below each other, as PNG.
+
+    Of each sequence the slice, its lesion enlarged, and there the absolute difference to the real slice, white from
+    ``DIFFERENCE`` on.
+    """
+    tiles: list[list[Tile | None]] = []
+    names: list[str] = []
+    for row in rows:
+        rows_shown, columns_shown = zoom_on(row.label)
+        outlines = lesion_contours(row.label, lesion_classes)
+        real = next(iter(row.images.values()))
+        for at, (name, images) in enumerate(row.images.items()):
+            line: list[Tile | None] = [None if at else label_tile(row.label, lesion_classes)]
+            for image, true in zip(images, real, strict=True):
+                near, distance = image[rows_shown, columns_shown], np.abs(image - true)[rows_shown, columns_shown]
+                line += [Tile(from_signed(image), () if at else outlines), Tile(from_signed(near))]
+                line.append(Tile(np.clip(distance / DIFFERENCE, 0.0, 1.0)) if at else None)
+            tiles.append(line)
+            names.append(name if at else f"{row.title}\n{name}")
+    layout = Layout(
+        tile=tile,
+        column_titles=["", *(["slice", "lesion", "difference"] * len(sequences))],
+        groups=[("label map", 1), *((sequence, 3) for sequence in sequences)],
+        row_titles=names,
+        row_groups=[len(row.images) for row in rows],
+        legend=style.label_legend(lesion_classes),
+    )
+    return png(mosaic(tiles, layout))
+
+
+def zoom_on(label: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns around the lesion of a label map ``(H, W)``, in its proportions; all without a lesion."""
+    inside = np.argwhere(label >= FIRST_LESION)
+    if not len(inside):
+        return slice(None), slice(None)
+    size = np.array(label.shape)
+    low, high = inside.min(axis=0), inside.max(axis=0) + 1
+    share = float(np.clip(ZOOM * ((high - low) / size).max(), LEAST, 1.0))
+    side = np.ceil(share * size).astype(int)
+    start = np.clip((low + high - side) // 2, 0, size - side)
+    return slice(int(start[0]), int(start[0] + side[0])), slice(int(start[1]), int(start[1] + side[1]))
 
 
 def moments_panel(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +31,14 @@ METHODS: dict[str, Entry] = {
 }
 
 
+_PAPERS = {
+    "samr": "Guo P, Wang P, Zhou J, Patel VM, Jiang S. Lesion Mask-based Simultaneous Synthesis of Anatomic and "
+    "Molecular MR Images using a GAN. MICCAI 2020.",
+    "cgsamr": "Guo P, Wang P, Yasarla R, Zhou J, Patel VM, Jiang S. Anatomic and Molecular MR Image Synthesis Using "
+    "Confidence Guided CNNs. IEEE Transactions on Medical Imaging 40(10), 2021.",
+    "unet": "Ronneberger O, Fischer P, Brox T. U-Net: Convolutional Networks for Biomedical Image Segmentation. MICCAI "
+    "2015.",
+}
 _drawing = threading.Lock()  # torch's generator is the process's, and threads may build methods at once
 
 
@@ -62,3 +70,21 @@ def make_method(name: str, options: BaseModel | Mapping[str, Any], task: Task, s
     with _drawing, torch.random.fork_rng():
         torch.manual_seed(seed)
         return found.method(given, task)  # type: ignore[call-arg]
+
+
+def titles() -> dict[str, str]:
+    """What methods are called in tables and figures, by name; those too of which there are published figures alone."""
+    return {
+        "cgsamr": "CG-SAMR",
+        "samr": "SAMR",
+        "unet": "U-Net",
+        "pix2pix": "pix2pix",
+        "pix2pixhd": "pix2pixHD",
+        "shin": "Shin et al.",
+    }
+
+
+def papers(names: Iterable[str]) -> list[str]:
+    """What methods cite as their paper, in order, each once."""
+    found = (getattr(entry(name).method, "paper", _PAPERS.get(name, "")) for name in names)
+    return [*dict.fromkeys(one for one in found if one)]

@@ -109,8 +109,9 @@ class TrialPlan(BaseModel):
 
     def shown(self) -> TrialPlan:
         """What pictures are made of: the trainings on the largest set of subjects, of the first seed."""
-        most = max(len(case.subjects) for case in self.segmenters)
-        seed = self.segmenters[0].seed
+        every: list[SynthesizerCase | SegmenterCase] = [*self.synthesizers, *self.segmenters]
+        most = max((len(case.subjects) for case in every), default=0)
+        seed = every[0].seed if every else 0
 
         def chosen(case: SynthesizerCase | SegmenterCase) -> bool:
             return len(case.subjects) == most and case.seed == seed
@@ -145,6 +146,10 @@ class TrialPlan(BaseModel):
         methods = self.methods()
         better = {name: SUCCESSORS.get(name) if name == method else method for name, method in methods.items()}
         return {name: one for name, one in better.items() if one in methods}
+
+    def claims(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of synthesizers of which a paper says that the first does better than the second."""
+        return tuple((better, worse) for worse, better in self.betters().items())
 
     def table(self) -> pd.DataFrame:
         """A row per training: what, training, subjects (their number), seed, members (their names)."""

@@ -1,18 +1,61 @@
-"""Claims held against scores, in sentences and a table made from the figures alone."""
+"""What the papers claim of a trial's methods, held against its scores, in sentences that the figures alone decide."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from lesionlab.evaluation.sections import Section, Table
+from lesionlab.evaluation.tables import figures_of
 from lesionlab.figures import formats
 from lesionlab.figures.charts import METRIC_WORDS
+from lesionlab.metrics.statistics import StatisticsOptions
+from lesionlab.trials.claims import claims_of, hold_against, parts_taken_away, summary
+from lesionlab.trials.plan import TrialPlan
 
-FEW = 4  # comparisons of a claim, up to which its sentence tells each
+FEW = 4  # comparisons of a claim, up to which its sentence names each
 EFFECT_DECIMALS = 2
 FIGURES = ("difference", "95 % interval", "p", "d", "n")  # columns of the table of parts
+
+
+_RULE = (
+    "Tested class by class, pixel accuracy by its mean over the sequences. A claim holds where the 95 % interval of "
+    "the difference, over test patients and, with several seeds, over trainings, lies on its side of zero and p, "
+    "corrected by Holm for all claims' comparisons of the same measure, class and training subjects, is below 0.05; "
+    "it fails where the interval lies on the other side and p is as small; else it cannot be told. d: Cohen's d_z. "
+    "Every comparison stands in claims.csv."
+)
+
+
+def held(
+    plan: TrialPlan,
+    synthesis_scores: pd.DataFrame,
+    segmentation_scores: pd.DataFrame,
+    published: Sequence[Mapping[str, object]],
+    options: StatisticsOptions,
+    seed: int,
+) -> pd.DataFrame:
+    """What the papers claim of the trial's methods, held against the trial's scores."""
+    scores = pd.concat([synthesis_scores, segmentation_scores], ignore_index=True)
+    classes = [*dict.fromkeys(segmentation_scores["class"] if len(segmentation_scores) else synthesis_scores["class"])]
+    arms, variants = plan.options.arms, plan.variants()
+    claimed = claims_of(plan.titles(), plan.claims(), arms, classes, variants, plan.unpublished())
+    return hold_against(claimed, scores, figures_of(published, plan), seed=seed, resamples=options.resamples)
+
+
+def section(plan: TrialPlan, claims: pd.DataFrame) -> Section:
+    """A sentence for each claim, their verdicts counted, and what taking parts away changed."""
+    tables = []
+    if claims["claim"].nunique() > FEW:
+        tables.append(Table(summary(claims).rename(columns=lambda name: str(name).replace("_", " ")), "Verdicts"))
+    parts = parts_table(parts_taken_away(claims, plan.variants(), plan.methods()))
+    if parts is not None:
+        title = "Parts taken away: the variant minus the full method"
+        tables.append(Table(parts, title, numeric=[name for name in FIGURES if name in parts]))
+    points = [(one["claim"], one["found"]) for one in sentences(claims)]
+    return Section("claims", "What the papers claim, held against this trial", _RULE, points=points, tables=tables)
 
 
 def sentences(claims: pd.DataFrame | None) -> list[dict[str, str]]:

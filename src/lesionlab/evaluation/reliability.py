@@ -1,21 +1,22 @@
-"""Does a synthesizer's confidence tell its error? As a node."""
+"""Does a synthesizer's confidence tell its error?"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 import torch
 
+from lesionlab.evaluation.samples import about, of_case, parts_of
+from lesionlab.evaluation.scoring import drawn_as
+from lesionlab.evaluation.sections import Picture
+from lesionlab.figures import sample_charts
 from lesionlab.losses.confidence import shrink
-from lesionlab.methods.applying import draw
 from lesionlab.methods.base import Method
-from lesionlab.methods.samr import SAMR
 from lesionlab.metrics import calibration
+from lesionlab.metrics.statistics import StatisticsOptions
 from lesionlab.networks.decoder import Synthesis
-from lesionlab.parameters import StatisticsOptions
-from lesionlab.pipelines.evaluation.samples import about, parts_of
 from lesionlab.slices.store import SliceArrays, SliceStore
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.plan import TrialPlan
@@ -48,7 +49,7 @@ def measure_reliability(
             error,
             slices.table.iloc[places]["subject"].tolist(),
             slices.sequences,
-            _lambda_learnt_with(method, run.history()),
+            _lambda_learnt_with(method, run),
             mask=labels > 0,
             seed=seed,
             resamples=options.resamples,
@@ -57,19 +58,10 @@ def measure_reliability(
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["synthesizer", "sequence"])
 
 
-def _lambda_learnt_with(method: Method, history: pd.DataFrame) -> float:
-    """lambda_cm as the confidence maps have learnt it, which decides the confidence that Eq. 1 asks for.
-
-    The rule goes to and fro between its two values, step by step: what it comes to is the mean over the last half of
-    the training, each step counting as its rate. Of a checkpoint chosen as the best of earlier steps it is only about
-    right. NaN where Eq. 1 was no part of the loss.
-    """
-    assert isinstance(method, SAMR)
-    if not dict(method.options.weights).get("confidence"):
-        return float("nan")
-    table = history.pivot_table(index="step", columns="name", values="value")[["lambda_cm", "rate/G"]].dropna()
-    late = table[table.index > table.index.max() / 2]
-    return float(np.average(late["lambda_cm"], weights=late["rate/G"]))
+def _lambda_learnt_with(method: Method, run: TrainingRun) -> float:
+    """lambda_cm of Eq. 1 of CG-SAMR, which decides the confidence that it asks for; NaN where a method says nothing."""
+    learnt: Callable[[pd.DataFrame], float] | None = getattr(method, "learnt_lambda", None)
+    return float("nan") if learnt is None else learnt(run.history())
 
 
 def coarse_error(
@@ -82,7 +74,7 @@ def coarse_error(
     parts = []
     for part in parts_of(places):
         real = slices.batch(part)
-        found = error_of(draw(method, real.labels, real.atlas), real)
+        found = error_of(drawn_as(method, real), real)
         if found is None:
             return None
         parts.append(found)
@@ -97,3 +89,17 @@ def error_of(made: Synthesis, real: SliceArrays) -> tuple[np.ndarray, np.ndarray
     error = (made.coarse - shrink(torch.from_numpy(real.images), made.coarse)).abs()
     step = real.labels.shape[-1] // made.coarse.shape[-1]
     return made.confidence.numpy(), error.numpy(), real.labels[:, ::step, ::step]
+
+
+def pictures(plan: TrialPlan, slices: SliceStore, reliability: pd.DataFrame) -> list[Picture]:
+    """Mean error by confidence of each synthesizer that has confidence maps."""
+    found = []
+    for case in plan.synthesizers:
+        rows = of_case(case, reliability)
+        if len(rows):
+            drawn = sample_charts.reliability_plot(rows, sequences=slices.sequences)
+            caption = (
+                "Mean error of the coarse image by confidence, over the test subjects' brains; bars: 95 % intervals."
+            )
+            found.append(Picture(drawn, f"Does {case.recipe.title}'s confidence foretell its error?", caption))
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from lesionlab.pipelines.report.results import Results
+from lesionlab.evaluation.augmentation import Line, Results, name_of, slice_counts, small_table
 from lesionlab.training.options import TrainingOptions
 from lesionlab.trials.options import METHOD_TITLES, Arm, TrialOptions
 from lesionlab.trials.plan import Recipe, SegmenterCase, SynthesizerCase, TrialPlan
@@ -68,3 +68,41 @@ def test_arms_stand_by_synthesizer_beside_those_that_have_none():
 )
 def test_an_arm_adds_that_differs_from_the_baseline_by_synthetic_slices_alone(arms, expected):
     assert adding(*arms) == expected
+
+
+def test_the_small_table_has_slices_dice_with_its_interval_and_published_figures_by_size(line):
+    lines = [Line(4, "real", 100, 0), Line(18, "real", 480, 0), Line(18, "real+25%", 480, 240, True)]
+    rows = [(4, "real", 0.2), (4, "real+25%", 0.3), (18, "real", 0.5), (18, "real+25%", 0.6)]
+    cells = [
+        line(protocol=arm, metric="dice", mean=mean, published=0.647, training_subjects=size, **{"class": "edema"})
+        for size, arm, mean in rows
+    ]
+    table = small_table(pd.concat(cells), lines, ["edema", "tumor"])
+    assert table.columns == ["real", "synthetic", "edema", "tumor"]
+    found = {one.heading: {name: [tuple(cell) for cell in own] for name, own in one.lines} for one in table.sections}
+    dice = ("0.600 (0.400 to 0.600)", "0.647")
+    # The line of 4 subjects with synthetic slices is in the table of scores, but none of the lines asked for.
+    assert list(found) == ["4 training subjects", "18 training subjects"] and list(found["4 training subjects"]) == [
+        "real"
+    ]
+    assert found["18 training subjects"]["real+25%"] == [("480", ""), ("240", ""), dice, ("–", "")]
+
+
+def test_segmenters_count_real_and_synthetic_training_slices(new_slices, new_plan):
+    slices = new_slices()
+    # Two training subjects of three slices: 6 real ones.
+    plan = new_plan(slices, arms=("real", "real+25%", "synthetic"), sizes=(1, "all"))
+    counts = slice_counts(plan, slices)
+    assert counts["real/none/2-subjects/seed-0"] == (6, 0)
+    assert counts["real+25%/cgsamr/2-subjects/seed-0"] == (6, 3)
+    assert counts["synthetic/cgsamr/1-subjects/seed-0"] == (0, 3)
+
+
+def test_a_segmenter_is_called_by_its_synthesizer_where_there_are_several(new_slices, new_plan):
+    one, several = (new_plan(new_slices(), synthesizers=own) for own in (("cgsamr",), ("samr", "cgsamr")))
+    assert [name_of(one, case) for case in one.segmenters] == ["real", "real+25%", "real+50%"]
+    assert [name_of(several, case) for case in several.segmenters][:3] == [
+        "real",
+        "real+25%, SAMR",
+        "real+25%, CG-SAMR",
+    ]

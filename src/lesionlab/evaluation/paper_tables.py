@@ -10,21 +10,17 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from lesionlab.evaluation.scoring import ALL, PAIRED
+from lesionlab.evaluation.sections import PaperCell, PaperSection, PaperTable, Section
 from lesionlab.figures import formats
 from lesionlab.figures.charts import METRIC_WORDS
 from lesionlab.metrics.segmentation import WHOLE_LESION
 from lesionlab.metrics.synthesis import WHOLE_IMAGE
-from lesionlab.parameters import Parameters
-from lesionlab.pipelines.evaluation.nodes import ALL, PAIRED
-from lesionlab.reporting.content import PaperCell, PaperSection, PaperTable
-from lesionlab.trials.options import METHOD_TITLES
-from lesionlab.trials.plan import NO_SYNTHESIZER, TrialPlan
-from lesionlab.trials.published import AS_PUBLISHED, PAPERS, paper_of
+from lesionlab.trials.plan import NO_SYNTHESIZER, Recipe, TrialPlan
+from lesionlab.trials.published import AS_PUBLISHED, PAPERS, PublishedScore, paper_of
 
-COMPETITORS = {"pix2pix": "pix2pix", "pix2pixHD": "pix2pixHD", "shin": "Shin et al."}  # of whom we have figures alone
-_TITLES = {str(name): title for name, title in METHOD_TITLES.items()}
 AVERAGE = "Avg."
-_SEGMENTER = "unet"
+_SEGMENTER = "unet"  # of the papers' tables of Dice
 _KEY = ["method", "protocol", "synthesizer", "sequence", "class", "metric"]
 _SCORES = {"dice": "Dice", "hd95": "HD95, mm", "sensitivity": "sensitivity", "specificity": "specificity"}
 _ARMS = {
@@ -70,26 +66,66 @@ class Layout(NamedTuple):
 
     @property
     def synthesized(self) -> list[Line]:
-        """The lines that tell of a synthesizer."""
+        """The lines of a synthesizer."""
         return [line for _, lines in self.sections for line in lines if line.synthesizer != NO_SYNTHESIZER]
 
 
-def rebuilt(
-    plan: TrialPlan, options: Parameters, synthesis: pd.DataFrame, augmentation: pd.DataFrame
-) -> list[PaperTable]:
+class Known(NamedTuple):
+    """What the rows and columns are made of.
+
+    Attributes:
+        plan: of the trial.
+        published: the papers' figures.
+        sequences, classes: those of the trial.
+        recipes: every synthesizer that could be trained, variants among them.
+        titles: methods' names to titles.
+    """
+
+    plan: TrialPlan
+    published: Sequence[PublishedScore]
+    sequences: Sequence[str]
+    classes: Sequence[str]
+    recipes: Mapping[str, Recipe]
+    titles: Mapping[str, str]
+
+    def rows(self, source: str) -> dict[str, str]:
+        """Methods to titles, of a table: those that it has, then the trial's others."""
+        theirs = self.theirs(source)
+        ours = {name: title for name, title in self.plan.titles().items() if self.plan.methods()[name] == name}
+        return {name: self.titles[name] for name in theirs} | {n: t for n, t in ours.items() if n not in theirs}
+
+    def theirs(self, source: str) -> list[str]:
+        """The methods that a table of a paper has figures of, in its order; no variants."""
+        own = (one for one in self.published if one.source == source)
+        names = dict.fromkeys(one.method if one.protocol == PAIRED else one.synthesizer for one in own)
+        return [name for name in names if name in self.titles]
+
+
+def section(known: Known, synthesis: pd.DataFrame, augmentation: pd.DataFrame) -> Section:
+    """The papers' tables, rebuilt."""
+    lead = (
+        "In the papers' own order: ours in bold, what the paper reports in grey beside it, of other patients. A line "
+        "without a bold figure is the paper's alone."
+    )
+    return Section("papers", "The papers' tables", lead, tables=rebuilt(known, synthesis, augmentation))
+
+
+def rebuilt(known: Known, synthesis: pd.DataFrame, augmentation: pd.DataFrame) -> list[PaperTable]:
     """The papers' tables that the trial has figures of its own for; ours of the largest set of training subjects.
 
     Args:
-        plan: of the trial.
-        options: all parameters, with the published figures.
+        known: what rows and columns are made of.
         synthesis, augmentation: the trial's tables, columns ``metrics.statistics.TABLE_COLUMNS``.
     """
-    size = int(augmentation["training_subjects"].max())
-    ours = {key: mean for table in (synthesis, augmentation) for key, mean in _means(table, size)}
+    scored = [table for table in (synthesis, augmentation) if len(table)]
+    if not scored:
+        return []
+    size = max(int(table["training_subjects"].max()) for table in scored)
+    ours = {key: mean for table in scored for key, mean in _means(table, size)}
     tables = []
-    for layout in _layouts(plan, options):
+    for layout in _layouts(known):
         if any(_value(line, column, ours) is not None for line in layout.synthesized for column in layout.columns):
-            tables.append(_table(layout, size, ours, _published(options, paper_of(layout.source))))
+            tables.append(_table(layout, size, ours, _published(known.published, paper_of(layout.source))))
     return tables
 
 
@@ -104,57 +140,57 @@ def _table(layout: Layout, size: int, ours: Figures, published: Figures) -> Pape
     )
 
 
-def _layouts(plan: TrialPlan, options: Parameters) -> Iterator[Layout]:
-    """Each table's lines and columns, whether or not there are figures for them."""
-    classes, sequences = options.lesion_classes, tuple(options.sequences)
+def _layouts(known: Known) -> Iterator[Layout]:
+    """The tables that have a method of the trial, or one it has variants of, whether or not there are figures."""
+    sequences, trained = tuple(known.sequences), set(known.plan.methods().values())
     augmented = f"What synthetic slices did to the U-Net. {_STEPS}"
-    if "samr" in plan.methods().values():
-        scores = [Column(title, name, metric, name) for metric, title in _SCORES.items() for name in classes]
-        methods = ["samr", *(name for name in plan.methods() if name == "cgsamr")]
-        sections = _experiments(plan, methods) + _ablation(plan, options, "samr", "Experiment 4: ablation")
-        yield Layout(f"{PAPERS['samr']}, Table 2", augmented, sections, scores)
-    newer = PAPERS["cgsamr"]
+    older, newer = PAPERS["samr"], PAPERS["cgsamr"]
+    first, second = f"{newer}, Table I", f"{newer}, Table II"
+    if trained & set(known.theirs(source := f"{older}, Table 2")):
+        scores = [Column(title, name, metric, name) for metric, title in _SCORES.items() for name in known.classes]
+        sections = _experiments(known, source) + _ablation(known, "samr", "Experiment 4: ablation")
+        yield Layout(source, augmented, sections, scores)
     about = f"Closeness of synthetic images to real ones; {AVERAGE}: mean over these sequences, of theirs too."
-    accuracy = [Column("pixel accuracy", name, "pixel_accuracy", name) for name in classes]
+    accuracy = [Column("pixel accuracy", name, "pixel_accuracy", name) for name in known.classes]
     whole = [Column("whole image", METRIC_WORDS[metric], metric, WHOLE_IMAGE) for metric in ("ssim", "psnr")]
-    yield Layout(f"{newer}, Table I", about, _by_sequence(sequences), [*accuracy, *whole])
-    dice = [Column("Dice", name, "dice", name) for name in classes]
-    yield Layout(f"{newer}, Table II", augmented, _experiments(plan, list(_TITLES)), dice)
+    dice = [Column("Dice", name, "dice", name) for name in known.classes]
+    if trained & set(known.theirs(first)):
+        yield Layout(first, about, _by_sequence(known.rows(first), sequences), [*accuracy, *whole])
+    if trained & set(known.theirs(second)):
+        yield Layout(second, augmented, _experiments(known, second), dice)
     lesion = [
         Column("pixel accuracy", name, "pixel_accuracy", WHOLE_LESION, own)
         for name, own in _with_average(sequences).items()
     ]
     about = f"Parts taken away: Dice at real+50%, and pixel accuracy in the whole lesion. {AVERAGE} as above. {_STEPS}"
-    yield Layout(f"{newer}, Table V", about, _ablation(plan, options, "cgsamr", "Ablation"), [*dice, *lesion])
+    yield Layout(f"{newer}, Table V", about, _ablation(known, "cgsamr", "Ablation"), [*dice, *lesion])
 
 
 def _with_average(sequences: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     return {**{name: (name,) for name in sequences}, AVERAGE: sequences}
 
 
-def _experiments(plan: TrialPlan, methods: Sequence[str]) -> list[tuple[str, list[Line]]]:
-    titles = COMPETITORS | {name: title for name, title in _TITLES.items() if name in methods}
+def _experiments(known: Known, source: str) -> list[tuple[str, list[Line]]]:
     return [
-        (heading, [Line(title, name, arm) for name, title in titles.items()])
+        (heading, [Line(title, name, arm) for name, title in known.rows(source).items()])
         if arm != "real"
         else (heading, [Line("U-Net", NO_SYNTHESIZER, arm)])
         for arm, heading in _ARMS.items()
-        if arm in plan.options.arms
+        if arm in known.plan.options.arms
     ]
 
 
-def _by_sequence(sequences: tuple[str, ...]) -> list[tuple[str, list[Line]]]:
-    titles = COMPETITORS | _TITLES
+def _by_sequence(titles: Mapping[str, str], sequences: tuple[str, ...]) -> list[tuple[str, list[Line]]]:
     rows = _with_average(sequences)
     return [(title, [Line(row, name, sequences=own) for row, own in rows.items()]) for name, title in titles.items()]
 
 
-def _ablation(plan: TrialPlan, options: Parameters, method: str, heading: str) -> list[tuple[str, list[Line]]]:
+def _ablation(known: Known, method: str, heading: str) -> list[tuple[str, list[Line]]]:
     """The variants of a method and the method itself, where the trial has any of them."""
-    titles = {name: one.title for name, one in options.recipes().items() if one.method == method and name != method}
-    if not set(titles) & set(plan.methods()):
+    variants = {name: one.title for name, one in known.recipes.items() if one.method == method and name != method}
+    if not set(variants) & set(known.plan.methods()):
         return []
-    lines = [*titles.items(), (method, _TITLES[method])]
+    lines = [*variants.items(), (method, known.titles[method])]
     return [(heading, [Line(title, name, _ABLATED) for name, title in lines])]
 
 
@@ -162,11 +198,11 @@ def _section(
     heading: str, lines: Iterable[Line], columns: Sequence[Column], ours: Figures, published: Figures
 ) -> PaperSection:
     """The lines that have any figure."""
-    told = [
+    shown = [
         (line.title, [PaperCell(_text(line, one, ours), _text(_published_as(line), one, published)) for one in columns])
         for line in lines
     ]
-    return PaperSection(heading, [(name, cells) for name, cells in told if any(map(any, cells))])
+    return PaperSection(heading, [(name, cells) for name, cells in shown if any(map(any, cells))])
 
 
 def _published_as(line: Line) -> Line:
@@ -197,9 +233,9 @@ def _means(table: pd.DataFrame, size: int) -> Iterable[tuple[Key, float]]:
     return zip(rows[_KEY].itertuples(index=False, name=None), rows["mean"].astype(float), strict=True)
 
 
-def _published(options: Parameters, paper: str) -> dict[Key, float]:
+def _published(published: Sequence[PublishedScore], paper: str) -> dict[Key, float]:
     return {
         (one.method, one.protocol, one.synthesizer, one.sequence, one.lesion_class, one.metric): one.value
-        for one in options.published
+        for one in published
         if paper_of(one.source) == paper
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from lesionlab.parameters import StatisticsOptions
-from lesionlab.pipelines.evaluation.reliability import coarse_error, measure_reliability
+from lesionlab.evaluation.reliability import coarse_error, measure_reliability
+from lesionlab.metrics.statistics import StatisticsOptions
 
 SAMR, CGSAMR = "samr/2-subjects/seed-0", "cgsamr/2-subjects/seed-0"
 UNTAUGHT = {

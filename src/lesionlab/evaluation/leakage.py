@@ -6,26 +6,36 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
-from lesionlab.imaging.intensity.landmarks import read_landmark_set
-from lesionlab.pipelines.preprocess.jobs import LANDMARKS, STANDARD, TEMPLATE
+from lesionlab.evaluation.sections import Section, Table
 from lesionlab.slices.store import SliceStore
-from lesionlab.stages.subject_store import SubjectStore
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials import leakage
 from lesionlab.trials.plan import TrialPlan
 
+_LEAD = (
+    "Everything that learnt, with the number of subjects it has seen and how many of these are test subjects: read "
+    "from what each has written down itself. Had one seen a test subject, this run would have stopped."
+)
 
-def check_leakage(
+
+def audit(
     plan: TrialPlan,
     cohort: pd.DataFrame,
-    landmarks: SubjectStore,
-    template: SubjectStore,
     slices: SliceStore,
+    prepared: Mapping[str, Iterable[str]],
     synthesizers: Mapping[str, TrainingRun],
     synthetic: Mapping[str, SliceStore],
     segmenters: Mapping[str, TrainingRun],
-) -> tuple[pd.DataFrame, TrialPlan]:
-    """Everything that learnt and everything that chose, each with its subjects; and the plan, cleared for scoring.
+) -> pd.DataFrame:
+    """Everything that learnt and everything that chose, each with its subjects.
+
+    Args:
+        plan: of the trial.
+        cohort: with ``study, subject, split``.
+        slices: of the cohort.
+        prepared: what learnt before any training, to the studies it learnt from; studies of another cohort are nobody's
+            here.
+        synthesizers, synthetic, segmenters: by key.
 
     Raises:
         InputError: any of them has seen a test subject, has learnt from one that is for validation, or from one that
@@ -34,8 +44,7 @@ def check_leakage(
     splits, people = leakage.splits_of(cohort, "the cohort"), leakage.people_of(cohort)
     leakage.require_same(leakage.splits_of(slices.table, "the slices"), splits)
     learnt: dict[str, Iterable[str]] = {
-        "intensity landmarks": _people(_studies_of_landmarks(landmarks), people),
-        _atlas(template): _people(_studies_of_template(template), people),
+        place: {people[study] for study in studies if study in people} for place, studies in prepared.items()
     }
     learnt |= {f"synthesizer {key}": run.subjects() for key, run in synthesizers.items()}
     learnt |= {f"synthetic slices {key}": leakage.subjects_of(store.table, people) for key, store in synthetic.items()}
@@ -45,34 +54,20 @@ def check_leakage(
     table = leakage.audit(learnt, chose, splits)
     for place, planned in _planned(plan):
         leakage.require_within(learnt[place], planned, place)
-    return table, plan
+    return table
 
 
 def _planned(plan: TrialPlan) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Everything that a trial trains or draws, with the subjects it is planned for."""
     for case in plan.synthesizers:
         yield f"synthesizer {case.key}", case.subjects
-        yield f"synthetic slices {case.key}", case.subjects
+        if plan.segmenters:
+            yield f"synthetic slices {case.key}", case.subjects
     for one in plan.segmenters:
         yield f"segmenter {one.key}", one.subjects
 
 
-def _people(studies: Iterable[str], people: Mapping[str, str]) -> set[str]:
-    """The subjects of studies. Studies of another cohort, whose landmarks or atlas were given, are nobody's here."""
-    return {people[study] for study in studies if study in people}
-
-
-def _studies_of_landmarks(landmarks: SubjectStore) -> Iterable[str]:
-    path = landmarks.root / STANDARD / LANDMARKS
-    return read_landmark_set(path).studies if path.is_file() else ()
-
-
-def _atlas(template: SubjectStore) -> str:
-    """What the atlas is called in the table: one that was given without a record may be of anybody."""
-    untold = template.names(TEMPLATE) and "studies" not in template.record(TEMPLATE)
-    return "atlas, given, whose people nobody has written down" if untold else "atlas"
-
-
-def _studies_of_template(template: SubjectStore) -> Iterable[str]:
-    studies: Iterable[str] = template.record(TEMPLATE).get("studies", ())
-    return studies
+def section(table: pd.DataFrame) -> Section:
+    """The audit, with numbers of subjects instead of their names."""
+    shown = Table(table.drop(columns="names"), numeric=("subjects", "test"))
+    return Section("leakage", "No leakage", _LEAD, tables=[shown])

@@ -9,15 +9,16 @@ import pandas as pd
 import pytest
 
 from lesionlab.config import ExperimentConfigLoader
+from lesionlab.evaluation.paper_tables import Known, rebuilt
+from lesionlab.evaluation.sections import PaperTable
+from lesionlab.methods.registry import titles
 from lesionlab.metrics.statistics import TABLE_COLUMNS
 from lesionlab.parameters import Parameters
-from lesionlab.pipelines.report.paper_tables import rebuilt
-from lesionlab.reporting.content import PaperTable
 from lesionlab.settings import CONFIG_LOADER_ARGS
 from lesionlab.trials.options import TrialOptions
 from lesionlab.trials.plan import SynthesizerCase, TrialPlan
 
-CONF = Path(__file__).parents[3] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 CLASSES, SEQUENCES = ["edema", "cavity", "tumor"], ["T1w", "T1ce", "T2w", "FLAIR", "APTw"]
 ARMS = ("real", "real+25%", "real+50%")
 
@@ -32,6 +33,10 @@ def plan_of(*synthesizers: str, env: str = "base", arms: tuple[str, ...] = ARMS)
     cases = tuple(SynthesizerCase(name=name, recipe=recipes[name], subjects=(), seed=0) for name in synthesizers)
     trial = TrialOptions(synthesizers=synthesizers, arms=arms)
     return TrialPlan(name="t", options=trial, synthesizers=cases, segmenters=())
+
+
+def known(plan: TrialPlan, given: Parameters) -> Known:
+    return Known(plan, given.published, given.sequences, given.lesion_classes, given.recipes(), titles())
 
 
 def line(method: str, protocol: str, synthesizer: str, sequence: str, name: str, metric: str, mean: float) -> dict:
@@ -50,7 +55,7 @@ def segmented(arm: str, synthesizer: str, value: float, metric: str = "dice") ->
 
 def made(plan: TrialPlan, synthesis: list[dict], augmentation: list[dict], env: str = "base") -> dict[str, PaperTable]:
     tables = (pd.DataFrame(rows, columns=TABLE_COLUMNS) for rows in (synthesis, augmentation))
-    return {table.title: table for table in rebuilt(plan, options(env), *tables)}
+    return {table.title: table for table in rebuilt(known(plan, options(env)), *tables)}
 
 
 def shown(table: PaperTable, heading: str) -> dict[str, list[tuple[str, str]]]:
@@ -135,8 +140,7 @@ def test_other_classes_have_no_published_figures():
     mine = options("base").model_copy(update={"lesion_classes": ["lesion"]})
     row = line("unet", "real+50%", "cgsamr", "all", "lesion", "dice", 0.5)
     (table,) = rebuilt(
-        plan_of("cgsamr"),
-        mine,
+        known(plan_of("cgsamr"), mine),
         pd.DataFrame(columns=TABLE_COLUMNS),
         pd.DataFrame([row], columns=TABLE_COLUMNS),
     )

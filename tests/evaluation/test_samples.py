@@ -8,17 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionlab.parameters import StatisticsOptions
-from lesionlab.pipelines.evaluation.samples import (
+from lesionlab.evaluation.memorisation import (
     infer_membership,
     judge_slices,
     look_for_copies,
-    made_for,
-    measure_diversity,
-    measure_samples,
     nearest_of,
     training_pictures,
 )
+from lesionlab.evaluation.samples import made_for, measure_diversity, measure_samples
+from lesionlab.metrics.statistics import StatisticsOptions
 from lesionlab.slices.cutting import StudySlices
 from lesionlab.slices.store import SliceStore
 from lesionlab.trials.options import Arm

@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 
 from lesionlab.config import ExperimentConfigLoader
-from lesionlab.pipelines.evaluation.settings import of_run
+from lesionlab.evaluation import settings
+from lesionlab.parameters import Parameters
 from lesionlab.settings import CONFIG_LOADER_ARGS
 
-CONF = Path(__file__).parents[3] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def of_run(values: dict) -> dict[str, str]:
+    return settings.of_run(Parameters.model_validate(values).model_dump(mode="json"))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lesionlab.reporting.claim_words import parts_table, sentences
+from lesionlab.evaluation.claims import parts_table, sentences
 
 HOLDS, OPEN = "holds here", "cannot be told"
 

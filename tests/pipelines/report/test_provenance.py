@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lesionlab.parameters import Parameters
-from lesionlab.pipelines.report.findings import durations, provenance
+from lesionlab.pipelines.report.provenance import durations, provenance
 
 FILES = {"path": "", "lesion_path": "", "lesion_on": "", "brain_path": ""}
 COHORT = pd.DataFrame([{"subject": "a", "study": "a", "visit": "", "sequence": "T1w", **FILES}])
