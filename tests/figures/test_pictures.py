@@ -258,3 +258,25 @@ def test_the_look_leaves_the_users_settings_alone():
     before = matplotlib.rcParams["axes.titlesize"], matplotlib.rcParams["font.size"]
     curves.training_curves(history(), names=["D"])
     assert (matplotlib.rcParams["axes.titlesize"], matplotlib.rcParams["font.size"]) == before
+
+
+def test_the_zoom_holds_the_lesion_and_has_the_pictures_proportions():
+    label = np.ones((40, 80), np.uint8)
+    label[4:10, 60:70] = 2
+    rows, columns = panels.zoom_on(label)
+    assert rows.start <= 4 and rows.stop >= 10 and columns.start <= 60 and columns.stop >= 70
+    # The lesion takes 6 / 40 of the height, the larger share: half as much again is 9 of 40, and 18 of 80.
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (9, 18)
+    assert panels.zoom_on(np.ones((4, 4))) == (slice(None), slice(None))
+
+
+def test_synthesizers_stand_below_each_other_with_their_difference_to_the_real_slice(decoded):
+    label = np.ones((20, 20), np.uint8)
+    label[8:12, 8:12] = 2
+    real = np.zeros((1, 20, 20), np.float32)
+    row = panels.ComparedSlice("a", label, {"real": real, "alike": real, "off by a quarter": real + 0.25})
+    picture = decoded(panels.comparison_panel([row], ["T1w"], ["edema"], tile=50))
+    # Differences of 0 are black, of 0.25 on the scale to 0.5 half gray; there is none beside the real slice.
+    columns = picture[:, -25]
+    shown = {tuple(colour) for colour in columns.tolist()}
+    assert (0, 0, 0) in shown and any(120 <= colour[0] <= 135 for colour in shown)

@@ -12,6 +12,7 @@ from lesionlab.evaluation.tables import figures_of
 from lesionlab.figures import formats
 from lesionlab.figures.charts import METRIC_WORDS
 from lesionlab.metrics.statistics import StatisticsOptions
+from lesionlab.metrics.synthesis import BRAIN, WHOLE_IMAGE
 from lesionlab.trials.claims import claims_of, hold_against, parts_taken_away, summary
 from lesionlab.trials.plan import TrialPlan
 
@@ -39,7 +40,7 @@ def held(
 ) -> pd.DataFrame:
     """What the papers claim of the trial's methods, held against the trial's scores."""
     scores = pd.concat([synthesis_scores, segmentation_scores], ignore_index=True)
-    classes = [*dict.fromkeys(segmentation_scores["class"] if len(segmentation_scores) else synthesis_scores["class"])]
+    classes = [name for name in dict.fromkeys(scores["class"]) if name not in (BRAIN, WHOLE_IMAGE)]
     arms, variants = plan.options.arms, plan.variants()
     claimed = claims_of(plan.titles(), plan.claims(), arms, classes, variants, plan.unpublished())
     return hold_against(claimed, scores, figures_of(published, plan), seed=seed, resamples=options.resamples)

@@ -34,7 +34,10 @@ def section(
         titles: methods' names to titles.
     """
     shown = plan.shown()
-    found = [_moments(case, slices, synthesizers[case.key], preview) for case in shown.synthesizers]
+    found = []
+    for one in shown.synthesizers:
+        if moments := synthesizers[one.key].moments():
+            found.append(_moments(one, slices, moments, preview))
     for one in shown.synthesizers:
         drawn = curves.training_curves(synthesizers[one.key].history())
         found.append(Picture(drawn, f"{one.recipe.title}'s training", "Each loss by step."))
@@ -46,9 +49,11 @@ def section(
     return Section("training", "Training", pictures=found)
 
 
-def _moments(case: SynthesizerCase, slices: SliceStore, run: TrainingRun, preview: np.ndarray) -> Picture:
+def _moments(
+    case: SynthesizerCase, slices: SliceStore, moments: Mapping[int, Mapping[str, np.ndarray]], preview: np.ndarray
+) -> Picture:
     """What a synthesizer drew early, midway and at its end, for slices it was not trained on where there are such."""
-    moments, real = run.moments(), slices.batch(preview)
+    real = slices.batch(preview)
     data = moments_panel(
         {f"step {step}": pictures["synthetic"].astype(np.float32) for step, pictures in moments.items()},
         real.images,

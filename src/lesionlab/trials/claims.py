@@ -96,7 +96,7 @@ def claims_of(
 def _of_augmentation(titles: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]) -> Iterable[Claim]:
     for name, title in titles.items():
         for arm, other, words in _HELP:
-            reference = other or arms[0]
+            reference = other or next(iter(arms), "")
             if {arm, reference} <= set(arms):
                 claim = f"{words.format(title)} ({arm} over {reference})"
                 lines = {"synthesizer": name, "protocol": arm}
@@ -144,11 +144,11 @@ def hold_against(
         Columns ``CLAIM_COLUMNS``: ``reference`` is what the lines are compared with, ``where`` the class, and the
         segmenter where there are several; ``published`` the paper's difference; ``difference`` ours, over subjects.
         ``p_raw`` is Wilcoxon's test, ``p_value`` its p corrected by Holm over the comparisons of all claims that share
-        cohort, training subjects, metric and class. ``verdict``: the claim holds (fails) where the interval, which knows of
-        other subjects and of other trainings, lies on its side of 0 (on the other) and the corrected p is below 0.05;
-        else it cannot be told. ``rank_biserial`` and ``cohens_dz`` are effect sizes over the ``n`` subjects, ``seeds``
-        the trainings that a subject's value is the mean of, ``seed_low`` and ``seed_high`` the least and the greatest
-        difference of one of them.
+        cohort, training subjects, metric and class. ``verdict``: the claim holds (fails) where the interval, which
+        knows of other subjects and of other trainings, lies on its side of 0 (on the other) and the corrected p is
+        below 0.05; else it cannot be told. ``rank_biserial`` and ``cohens_dz`` are effect sizes over the ``n``
+        subjects, ``seeds`` the trainings that a subject's value is the mean of, ``seed_low`` and ``seed_high`` the
+        least and the greatest difference of one of them.
     """
     figures = _over_sequences(_of_our_sequences(published, scores), "published")
     means = _over_sequences(scores, "value")
