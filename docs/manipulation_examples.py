@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from lesionlab.augmentation.manipulation import Donor, ManipulationOptions, manipulate
+from lesionlab.figures import panels
+from lesionlab.figures.panels import LabelledSlice
 from lesionlab.methods.applying import draw
-from lesionlab.reporting import panels
-from lesionlab.reporting.panels import LabelledSlice
 from lesionlab.slices.cutting import FIRST_LESION
 from lesionlab.slices.store import SliceStore
 from lesionlab.training.runs import TrainingRun

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from lesionlab.figures import formats
 from lesionlab.metrics.statistics import SCORE_COLUMNS, differences, is_clear, summarise
 from lesionlab.metrics.truth import EVERYBODY
-from lesionlab.reporting import formats
 
 PAGE = Path(__file__).with_name("results.md")
 LESIONS = ["edema", "cavity", "tumor", "lesion"]

@@ -15,6 +15,7 @@ from lesionlab.pipeline_registry import register_pipelines, trial_pipelines
 from lesionlab.settings import HOOKS
 
 CATALOG = Path(__file__).parents[1] / "conf" / "base" / "catalog.yml"
+REPORTED = ("augmentation", "claims", "paper", "segmentation", "synthesis", "samples", "memorisation", "training")
 IN_ORDER = [
     "provide_scans",
     "find_studies",
@@ -51,6 +52,7 @@ IN_ORDER = [
     "hold_against_claims",
     "note_settings",
     "tabulate",
+    *(SECTIONS := tuple(f"{name}_section" for name in REPORTED)),
     "make_report",
 ]
 OF_A_TRIAL = IN_ORDER[IN_ORDER.index("make_plan") :]
@@ -142,6 +144,7 @@ def test_each_stage_runs_after_the_one_it_reads(pipelines):
         "measure_reliability",
         "hold_against_claims",
         "note_settings",
+        *SECTIONS,
     )
     places = [order.index(name) for name in IN_ORDER if name not in beside]
     assert places == sorted(places)
@@ -166,8 +169,8 @@ def test_every_rooms_name_is_the_tag_of_its_nodes(pipelines):
     rooms = {
         "training": {"make_plan", "train_synthesizers", "train_segmenters"},
         "augmentation": {"synthesize"},
-        "evaluation": set(IN_ORDER[IN_ORDER.index("check_leakage") : IN_ORDER.index("make_report")]),
-        "report": {"make_report"},
+        "evaluation": set(IN_ORDER[IN_ORDER.index("check_leakage") : IN_ORDER.index("tabulate") + 1]),
+        "report": {*SECTIONS, "make_report"},
     }
     for room, own in rooms.items():
         assert names(main.only_nodes_with_tags(room)) == {f"cgsamr.{name}" for name in own}
@@ -180,8 +183,8 @@ def test_the_catalog_has_what_the_pipelines_use_and_nothing_else(pipelines, cata
     used = {name for name in used if not name.startswith("params:") and name != "parameters"}
     patterns = {name for name in catalog if name.startswith("{trial}.")}
     written = {pattern.replace("{trial}", trial) for pattern in patterns for trial in TRIALS}
-    # Each run has to look for leakage itself, and to say itself with which parameters it pools.
-    kept_nowhere = {f"{trial}.{name}" for trial in TRIALS for name in ("cleared_plan", "settings_now")}
+    # Each run has to look for leakage itself, and to say itself with which parameters it pools; sections are made anew.
+    kept_nowhere = {f"{trial}.{name}" for trial in TRIALS for name in ("cleared_plan", "settings_now", *SECTIONS)}
     assert used - kept_nowhere == (set(catalog) - patterns) | written and kept_nowhere <= used
 
 

@@ -27,12 +27,14 @@ from lesionlab.imaging.registration.coregistration import CoregisterOptions
 from lesionlab.imaging.registration.template_space import TemplateOptions
 from lesionlab.methods.base import Method, Segmenter, Synthesizer
 from lesionlab.methods.registry import methods, with_capability
+from lesionlab.metrics.statistics import StatisticsOptions
 from lesionlab.names import check_name, listed, suggestion
 from lesionlab.slices.rules import SliceRules
 from lesionlab.stages.engine import Engine
 from lesionlab.training.options import TrainingOptions
 from lesionlab.trials.options import PAPERS_ARMS, Arm, TrialOptions, Variant
-from lesionlab.trials.plan import NO_SYNTHESIZER, Recipe
+from lesionlab.trials.plan import Recipe
+from lesionlab.trials.published import PublishedScore
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -99,29 +101,6 @@ class AugmentationOptions(BaseModel):
         description="chance changes of the slices that synthesizers learn from, which the papers have not; without "
         "them discriminators know the slices of a few subjects by heart; null: none",
     )
-
-
-class StatisticsOptions(BaseModel):
-    """Confidence intervals and tests."""
-
-    model_config = _STRICT
-
-    resamples: int = Field(2000, ge=100, description="of the bootstrap over subjects")
-
-
-class PublishedScore(BaseModel):
-    """One figure of a paper."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    method: str
-    protocol: str
-    synthesizer: str = Field(NO_SYNTHESIZER, description="whose slices a segmenter saw")
-    sequence: str
-    lesion_class: str = Field(alias="class")
-    metric: str
-    value: float
-    source: str = Field("", description="paper and table, 'SAMR 2020, Table 2'")
 
 
 class ParameterTree(BaseModel):

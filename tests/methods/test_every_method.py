@@ -12,8 +12,8 @@ from lesionlab.errors import InputError
 from lesionlab.methods.base import CAPABILITIES, Healer, Inserter, Method, Segmenter, Synthesizer, Task
 from lesionlab.methods.registry import make_method, methods
 from lesionlab.parameters import Parameters
-from lesionlab.pipelines.running import code_of
 from lesionlab.slices.batches import FIELDS, Slices
+from lesionlab.stages.code import code_of, modules_of
 from lesionlab.training.checkpoint import load, load_method
 from lesionlab.training.loop import fit
 from lesionlab.training.options import TrainingOptions
@@ -171,8 +171,6 @@ def test_it_reads_no_field_that_its_streams_do_not_name(name, streams):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_code_does_not_depend_on_another_method_but_those_it_extends(name):
-    from lesionlab.stages.code import modules_of
-
     method = methods()[name]
     parents = {parent.__module__ for parent in method.__mro__}
     others = {other.__module__ for other in methods().values()} - parents

@@ -9,6 +9,7 @@ import torch
 
 from lesionlab.methods.base import Segmenter, Synthesizer
 from lesionlab.methods.registry import make_method
+from lesionlab.metrics import sample_quality
 from lesionlab.training.stepping import TrainingStep
 
 SMALL = {"network": {"width": 4, "depth": 2}}
@@ -73,3 +74,11 @@ def test_pictures(task, batch):
     assert set(pictures) == {"real", "truth", "predicted"}
     # Labels 0..3 over [-1, 1].
     assert pictures["truth"].unique().tolist() == pytest.approx([-1, -1 / 3, 1 / 3, 1])
+
+
+def test_features_are_the_lowest_levels_maps_averaged_over_the_slice(task, batch):
+    method = make_method("unet", SMALL, task)
+    found = method.features(batch.images)
+    expected = sample_quality.pooled_features(method.U, sample_quality.UNET_BOTTLENECK, batch.images)
+    assert found.shape == (len(batch.images), 16) and found.numpy().tolist() == expected.tolist()
+    assert method.training  # the mode that was set comes back

@@ -6,23 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 import yaml
-
-from lesionlab.methods.registry import find
-from lesionlab.slices.cutting import StudySlices
-from lesionlab.slices.store import SliceStore
-from lesionlab.training.options import TrainingOptions
-from lesionlab.trials.options import Arm, TrialOptions
-from lesionlab.trials.plan import Recipe, TrialPlan, plan_trial
 
 REPOSITORY = Path(__file__).parents[2]
 NETWORK = {"width": 2, "depth": 2}
@@ -137,108 +126,3 @@ def project(new_project) -> Project:
     made = new_project("tiny", TINY)
     made.run("--pipelines=cgsamr_augment_eval")
     return made
-
-
-# --- plans ------------------------------------------------------------------------------------------------------------
-
-ARMS = {
-    "real": Arm(),
-    "real+25%": Arm(synthetic=0.5),
-    "real+50%": Arm(synthetic=1.0),
-    "synthetic": Arm(real=False, synthetic=1.0),
-    "conventional": Arm(conventional=True),
-    "longer": Arm(synthetic=1.0, equal="epochs"),
-    "real longer": Arm(length=2.5),
-}
-
-
-def recipe(method: str, **training: Any) -> Recipe:
-    """A method as small as it runs, for two steps."""
-    kind = find(method)
-    given = {name: value for name, value in TINY[method].items() if name != "training"}
-    options = kind.Options.model_validate(given).model_dump(mode="json")
-    steps = {"constant": 2, "decay": 0, "unit": "steps", "batch_size": 3, "device": "cpu", "log_every": 1}
-    return Recipe(
-        method=method,
-        title=kind.title,
-        options=options,
-        training=TrainingOptions(**steps | training),
-        prior=kind.prior,
-        claims=kind.claims,
-    )
-
-
-@pytest.fixture(scope="session")
-def new_recipe() -> Callable[..., Recipe]:
-    """Makes a small synthesizer's recipe."""
-    return recipe
-
-
-@pytest.fixture(scope="session")
-def new_plan() -> Callable[..., TrialPlan]:
-    """Plans a trial over slices: its name, arms, synthesizers, sizes and seeds."""
-
-    def make(
-        slices: SliceStore,
-        name: str = "mine",
-        *,
-        synthesizers: tuple[str, ...] = ("cgsamr",),
-        arms: tuple[str, ...] = ("real", "real+25%", "real+50%"),
-        sizes: tuple = ("all",),
-        seeds: tuple[int, ...] = (0,),
-        recipes: dict[str, Recipe] | None = None,
-        seed: int = 0,
-    ) -> TrialPlan:
-        options = TrialOptions(synthesizers=synthesizers, arms=arms, training_subjects=sizes, seeds=seeds)
-        known = {method: recipe(method) for method in ("samr", "cgsamr")} | (recipes or {})
-        return plan_trial(name, options, ARMS, known, {"unet": recipe("unet")}, slices.table, seed)
-
-    return make
-
-
-# --- slices for the nodes that read them ------------------------------------------------------------------------------
-
-SIDE, SEQUENCES, CLASSES = 16, ["T1w", "FLAIR"], ["edema", "tumor"]
-
-
-def study_slices(subject: str, study: str, split: str, planes: int) -> StudySlices:
-    """A brain of 10 x 10 pixels, in each slice a lesion of 4 x 4 with a tumor of 2 x 2 in its middle."""
-    labels = np.zeros((planes, SIDE, SIDE), np.uint8)
-    labels[:, 3:13, 3:13], labels[:, 5:9, 5:9], labels[:, 6:8, 6:8] = 1, 2, 3
-    rng = np.random.default_rng(list(study.encode()))
-    images, atlas = (rng.uniform(-1, 1, (planes, n, SIDE, SIDE)).astype(np.float32) for n in (2, 6))
-    for pictures in (images, atlas):
-        pictures[np.broadcast_to(labels[:, None] == 0, pictures.shape)] = -1
-    about = {"subject": subject, "study": study, "split": split, "domain": "pathological", "fill": 100 / SIDE**2}
-    about |= {"spacing_x": 2.0, "spacing_y": 2.0, "spacing_z": 5.0, "pixels_edema": 12, "pixels_tumor": 4, "clipped": 0}
-    about |= {"source": "real", "manipulation": "none", "donor": "", "record": "{}"}
-    table = pd.DataFrame({"plane": np.arange(planes), **about})
-    return StudySlices(images, labels, atlas, np.zeros((planes, 0, SIDE, SIDE), np.float32), table)
-
-
-@pytest.fixture(scope="session")
-def write_slices() -> Callable[..., SliceStore]:
-    """Writes slices into a folder: training subjects a and b, c for validation, d with two visits for testing.
-
-    ``change`` may alter the studies, by name, before they are written.
-    """
-
-    def write(
-        folder: Path,
-        name: str = "slices",
-        change: Callable[[dict[str, StudySlices]], object] = bool,
-        planes: int = 3,
-    ) -> SliceStore:
-        people = [("a", "a", "train"), ("b", "b", "train"), ("c", "c", "validation"), ("d", "d_1", "test")]
-        people.append(("d", "d_2", "test"))
-        studies = {study: study_slices(subject, study, split, planes) for subject, study, split in people}
-        change(studies)
-        return SliceStore.write(folder / name, studies.values(), SEQUENCES, CLASSES, fingerprint=name)
-
-    return write
-
-
-@pytest.fixture
-def new_slices(tmp_path, write_slices) -> Callable[..., SliceStore]:
-    """Writes slices into the test's own folder."""
-    return partial(write_slices, tmp_path)

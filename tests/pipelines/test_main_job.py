@@ -365,7 +365,7 @@ def test_pages_fetch_nothing_but_what_lies_beside_them(data, page):
 def test_the_report_says_what_was_done(data):
     text = " ".join(Page(data / "08_reporting" / TRIAL / "report.html").text.split())
     numbers = ("2 / 1 / 1", "2 sequences", "8 scans", "32 × 40 pixels of 6.0 mm", "24 slices", "12 slices")
-    for said in (*numbers, "(rigid)", "4 steps, batch 4", *PROTOCOLS, "cohort fingerprint"):
+    for said in (*numbers, "rigid, to T1w", "4 steps, batch 4", *PROTOCOLS, "cohort fingerprint"):
         assert said in text, said
     assert "real+25%126" in text and "real+50%1212" in text  # real and synthetic training slices
     assert "Atropos" not in text  # the stage is off

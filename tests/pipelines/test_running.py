@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,11 @@ import pytest
 
 import lesionlab
 from lesionlab.imaging import grid
-from lesionlab.imaging.intensity import bias
 from lesionlab.imaging.volume import Volume
-from lesionlab.methods.cgsamr import CGSAMR
-from lesionlab.methods.unet import UNetSegmenter
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines import running
 from lesionlab.pipelines.preprocess import stages
+from lesionlab.stages import code
 from lesionlab.stages.plan import plan_chain
 from lesionlab.stages.stage import StageError
 from lesionlab.stages.subject_store import StudyResult
@@ -84,64 +81,12 @@ def test_studies_are_held_back_by_the_judge_of_the_run(tmp_path):
 @pytest.fixture
 def edit(monkeypatch):
     """Makes as if a module had been edited."""
-    real = running._source
+    real = code._source
 
     def change(name: str) -> None:
-        monkeypatch.setattr(running, "_source", lambda module: real(module) + "\nedited = True" * (module == name))
+        monkeypatch.setattr(code, "_source", lambda module: real(module) + "\nedited = True" * (module == name))
 
     return change
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "lesionlab.methods.cgsamr",
-        "lesionlab.methods.base",  # imported
-        "lesionlab.losses.confidence",
-        "lesionlab.networks.blocks",  # imported by what is imported
-    ],
-)
-def test_the_code_of_a_method_is_all_it_imports(edit, module):
-    before = running.code_of(CGSAMR)
-    assert running.code_of(CGSAMR) == before
-    edit(module)
-    assert running.code_of(CGSAMR) != before
-
-
-@pytest.mark.parametrize(
-    ("thing", "module"),
-    [
-        (UNetSegmenter, "lesionlab.losses.confidence"),
-        (UNetSegmenter, "lesionlab.methods.cgsamr"),
-        (bias.correct_study, "lesionlab.imaging.anatomy.atlas"),
-        (CGSAMR, "lesionlab.reporting.report"),
-    ],
-)
-def test_other_code_costs_no_result(edit, thing, module):
-    before = running.code_of(thing)
-    edit(module)
-    assert running.code_of(thing) == before
-
-
-def test_a_word_about_the_code_costs_no_result():
-    plain = "def area(side):\n    return side * side\n"
-    told = '''
-"""Squares."""
-def area(side):  # of one
-    """Its area."""
-
-    return (side
-            * side)
-'''
-    assert running.what_runs(plain) == running.what_runs(told) == "def area(side):\n    return side * side"
-    assert running.what_runs(plain) != running.what_runs(plain.replace("side * side", "side + side"))
-    assert running.what_runs('class Gone(Exception):\n    """Nothing is left."""') == "class Gone(Exception):\n    pass"
-
-
-def test_several_things_have_the_code_of_all(edit):
-    both = running.code_of(bias.correct_study, grid.make_grid)
-    assert both == running.code_of(grid.make_grid, bias.correct_study)
-    assert both not in (running.code_of(bias.correct_study), running.code_of(grid.make_grid))
 
 
 def test_a_stage_whose_code_changed_is_computed_again(tmp_path, edit):
@@ -154,18 +99,6 @@ def test_a_stage_whose_code_changed_is_computed_again(tmp_path, edit):
     edit("lesionlab.imaging.grid")
     run(root, {"a": 1.0})
     assert written(root) != first
-
-
-def test_our_modules_are_imported_by_name_only():
-    # Imports are followed in the form ``from lesionlab.room import name``; any other would be overlooked.
-    other = []
-    for path in SOURCES.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                other += [(path.name, alias.name) for alias in node.names if alias.name.startswith("lesionlab.")]
-            if isinstance(node, ast.ImportFrom) and node.level:
-                other.append((path.name, "relative"))
-    assert other == []
 
 
 def test_the_key_of_a_stage_knows_its_helpers_and_its_job():

@@ -7,7 +7,7 @@ import base64
 import numpy as np
 from kedro_datasets._typing import ImagePreview
 
-from lesionlab.reporting.mosaic import Tile, mosaic, png, windowed
+from lesionlab.figures.mosaic import Tile, mosaic, png, windowed
 
 _WINDOW = (1.0, 99.0)  # percentiles shown as black and white
 

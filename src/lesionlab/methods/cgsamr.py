@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import numpy as np
+import pandas as pd
 from pydantic import BaseModel, Field
 from torch import Tensor
 
@@ -90,3 +92,19 @@ class CGSAMR(SAMR):
             "mean_confidence": made.confidence.mean(),
             "lambda_cm": weight,
         }
+
+    def learnt_lambda(self, history: pd.DataFrame) -> float:
+        """lambda_cm as the confidence maps have learnt it, which decides the confidence that Eq. 1 asks for.
+
+        The rule goes to and fro between its two values, step by step: what it comes to is the mean over the last half
+        of the training, each step counting as its rate. Of a checkpoint chosen as the best of earlier steps it is only
+        about right. NaN where Eq. 1 was no part of the loss.
+
+        Args:
+            history: of the training, columns ``step, name, value``.
+        """
+        if not self.options.weights.confidence:
+            return float("nan")
+        table = history.pivot_table(index="step", columns="name", values="value")[["lambda_cm", "rate/G"]].dropna()
+        late = table[table.index > table.index.max() / 2]
+        return float(np.average(late["lambda_cm"], weights=late["rate/G"]))

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -23,6 +23,14 @@ from lesionlab.names import check_name, suggestion
 GROUP = "lesionlab.methods"  # entry points of packages that bring methods of their own
 _DESCRIPTION = ("title", "paper", "Options", "streams")
 
+_PAPERS = {
+    "samr": "Guo P, Wang P, Zhou J, Patel VM, Jiang S. Lesion Mask-based Simultaneous Synthesis of Anatomic and "
+    "Molecular MR Images using a GAN. MICCAI 2020.",
+    "cgsamr": "Guo P, Wang P, Yasarla R, Zhou J, Patel VM, Jiang S. Anatomic and Molecular MR Image Synthesis Using "
+    "Confidence Guided CNNs. IEEE Transactions on Medical Imaging 40(10), 2021.",
+    "unet": "Ronneberger O, Fischer P, Brox T. U-Net: Convolutional Networks for Biomedical Image Segmentation. MICCAI "
+    "2015.",
+}
 _drawing = threading.Lock()  # torch's generator is the process's, and threads may build methods at once
 
 
@@ -51,6 +59,11 @@ def with_capability(capability: type) -> dict[str, type[Method]]:
 def titles() -> dict[str, str]:
     """Every method's name in tables and figures."""
     return {name: method.title for name, method in methods().items()}
+
+
+def papers(names: Iterable[str]) -> list[str]:
+    """Citations of methods, each once."""
+    return list(dict.fromkeys(methods()[name].paper for name in names))
 
 
 def find(name: str) -> type[Method]:

@@ -73,6 +73,17 @@ class UNetSegmenter(Method):
         with inference_mode(self):
             return self.U(images).softmax(1)
 
+    def features(self, images: Tensor) -> Tensor:
+        """Images ``(N, C, H, W)`` -> ``(N, F)`` float32: the maps of the lowest level, each averaged over the slice."""
+        seen: list[Tensor] = []
+        hook = self.U.dropout.register_forward_hook(lambda _, __, output: seen.append(output))
+        try:
+            with inference_mode(self):
+                self.U(images)
+        finally:
+            hook.remove()
+        return seen[0].float().mean(dim=(2, 3))
+
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
         """Images, true and predicted label maps, labels spread over [-1, 1]."""
         predicted = self.segment(batch.images).argmax(1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
 
 from lesionlab.metrics.inference import (
     DECIMALS,
@@ -38,6 +39,14 @@ ALPHA = 0.05  # a difference is told from chance by p below it, and an interval 
 Line = tuple[Any, ...]  # the values of CELL
 
 
+class StatisticsOptions(BaseModel):
+    """Confidence intervals and tests."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    resamples: int = Field(2000, ge=100, description="of the bootstrap over subjects")
+
+
 def summarise(
     scores: pd.DataFrame,
     *,
@@ -56,8 +65,9 @@ def summarise(
         scores: long form, columns `SCORE_COLUMNS`, one row per subject (and seed).
         reference: what every line is tested against, for example ``{"protocol": "real"}`` or
             ``{"method": "mean image"}``: the line with these values and otherwise the same method and protocol (where
-            no line has the same method, the only one that has these values). Lines that share one of the values are
-            not tested: they are the reference, or stand beside it, as one floor beside another. None: no tests.
+            there is none, the only one of the same method, or the only one that has these values). Lines that share
+            one of the values are not tested: they are the reference, or stand beside it, as one floor beside another.
+            None: no tests.
         published: figures of the paper: some of the columns of a line, and `published`.
         seed: of the bootstrap.
         resamples: of the bootstrap.
@@ -245,7 +255,8 @@ def _references(lines: Mapping[Line, pd.DataFrame], reference: Mapping[str, obje
             continue
         candidates = pools[tuple(own[key] for key in fixed)]
         alike = [one for one in candidates if all(named[one][key] == own[key] for key in free)]
-        chosen = alike or candidates
+        akin = [one for one in candidates if "method" in free and named[one]["method"] == own["method"]]
+        chosen = alike or akin or candidates
         if len(chosen) == 1:
             found[line] = chosen[0]
     return found

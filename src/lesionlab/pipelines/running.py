@@ -1,19 +1,18 @@
-"""How nodes run: workers, failures, and which code a result depends on."""
+"""How stages run: workers, failures, and the code that a stage's results depend on."""
 
 from __future__ import annotations
 
 import ast
-import importlib.util
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lesionlab
 from lesionlab.parameters import RunOptions
+from lesionlab.stages.code import code_of, what_runs
 from lesionlab.stages.fingerprints import fingerprint_of
 from lesionlab.stages.plan import Link, parameters_of
 from lesionlab.stages.stage import Judge, code_of_stage, run_stage
@@ -110,54 +109,3 @@ def _named_by(thing: Any, source: str) -> Iterator[Any]:
         found = known.get(name)
         if (inspect.isfunction(found) or inspect.isclass(found)) and found.__module__.startswith(_PIPELINES):
             yield found
-
-
-def code_of(*things: Any) -> str:
-    """A fingerprint of the modules that define these functions or classes, and of all of ours that they import."""
-    modules = {module for thing in things for module in _closure(thing.__module__)}
-    return fingerprint_of({module: what_runs(_source(module)) for module in modules})
-
-
-@cache
-def what_runs(source: str) -> str:
-    """A source without comments, docstrings and layout: a word about the code is no reason to train anew."""
-    tree = ast.parse(textwrap.dedent(source))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
-
-
-@cache
-def _closure(module: str) -> frozenset[str]:
-    """A module of ours and every module of ours that it imports, directly or not."""
-    found: set[str] = set()
-    left = [module]
-    while left:
-        name = left.pop()
-        if name not in found:
-            found.add(name)
-            left.extend(_imports(name))
-    return frozenset(found)
-
-
-def _imports(module: str) -> Iterator[str]:
-    ours = lesionlab.__name__ + "."
-    for node in ast.walk(ast.parse(_source(module))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(ours):
-            # ``from package import name`` may mean a module of that package.
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from [node.module, *(name for name in inner if _is_module(name))]
-
-
-@cache
-def _is_module(name: str) -> bool:
-    parent = importlib.util.find_spec(name.rpartition(".")[0])
-    return parent is not None and parent.submodule_search_locations is not None and bool(importlib.util.find_spec(name))
-
-
-@cache
-def _source(module: str) -> str:
-    spec = importlib.util.find_spec(module)
-    assert spec is not None and spec.origin is not None
-    return Path(spec.origin).read_text(encoding="utf-8")

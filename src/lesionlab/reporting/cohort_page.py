@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from lesionlab.cohort.facts import BRAIN_MASK, LESION_MASK, MASKS
-from lesionlab.reporting import formats, pages
+from lesionlab.figures import formats
+from lesionlab.reporting import pages
 
 _SHOWN = 4  # forms of a column that the summary lists before it counts the rest
 _NAMES = ("study", "subject", "visit")

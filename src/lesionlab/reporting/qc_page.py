@@ -11,10 +11,11 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from lesionlab.figures import formats
+from lesionlab.figures.strips import strip_legend
 from lesionlab.imaging.quality.limits import QCOptions, held_back
 from lesionlab.imaging.quality.measures import known
-from lesionlab.reporting import formats, pages
-from lesionlab.reporting.strips import strip_legend
+from lesionlab.reporting import pages
 
 FIRST = 5  # studies named at the top
 VERDICTS = ("quarantined", "failed", "held back", "look", "ok")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from lesionlab.errors import InputError
+from lesionlab.figures import formats
 from lesionlab.metrics.statistics import CELL, TABLE_COLUMNS
-from lesionlab.reporting import formats
 
 WORDS = tuple(CELL)
 MEASURES = ("mean", "std", "median", "ci_low", "ci_high", "seed_std")

@@ -71,7 +71,7 @@ class Claim(NamedTuple):
 
 def claims_of(
     titles: Mapping[str, str],
-    betters: Mapping[str, str],
+    pairs: Iterable[tuple[str, str]],
     arms: Sequence[str],
     classes: Sequence[str],
     variants: Collection[str] = (),
@@ -81,7 +81,8 @@ def claims_of(
 
     Args:
         titles: synthesizers' names to what they are called.
-        betters: synthesizer to the one that its paper says does better: a variant's method, or SAMR's successor.
+        pairs: two synthesizers each, of which a paper says that the first does better: a method and its variant, or a
+            method and one that its paper compares it with.
         arms: the trial's arms, the baseline first.
         classes: lesion classes.
         variants: synthesizers that lack a part; nobody claims that their slices help, and claims that nobody makes
@@ -89,13 +90,13 @@ def claims_of(
         unpublished: those of the variants that no paper has, and of which the words say so.
     """
     whole = {name: title for name, title in titles.items() if name not in variants}
-    return [*_of_augmentation(whole, arms, classes), *_of_methods(titles, betters, arms, classes, unpublished)]
+    return [*_of_augmentation(whole, arms, classes), *_of_methods(titles, pairs, arms, classes, unpublished)]
 
 
 def _of_augmentation(titles: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]) -> Iterable[Claim]:
     for name, title in titles.items():
         for arm, other, words in _HELP:
-            reference = other or arms[0]
+            reference = other or next(iter(arms), "")
             if {arm, reference} <= set(arms):
                 claim = f"{words.format(title)} ({arm} over {reference})"
                 lines = {"synthesizer": name, "protocol": arm}
@@ -104,12 +105,12 @@ def _of_augmentation(titles: Mapping[str, str], arms: Sequence[str], classes: Se
 
 def _of_methods(
     titles: Mapping[str, str],
-    betters: Mapping[str, str],
+    pairs: Iterable[tuple[str, str]],
     arms: Sequence[str],
     classes: Sequence[str],
     unpublished: Collection[str],
 ) -> Iterable[Claim]:
-    for name, better in betters.items():
+    for better, name in pairs:
         ours = "; our own question, no paper says so" if name in unpublished else ""
         words = f"{titles[name]} synthesizes less well than {titles[better]} (pixel accuracy{ours})"
         reference = {"method": better}
@@ -140,14 +141,14 @@ def hold_against(
         resamples: of the bootstrap.
 
     Returns:
-        Columns ``CLAIM_COLUMNS``: ``reference`` is what the lines are compared with, ``where`` the class;
-        ``published`` the paper's difference; ``difference`` ours, over subjects. ``p_raw`` is
-        Wilcoxon's test, ``p_value`` its p corrected by Holm over the comparisons of all claims that share cohort,
-        training subjects, metric and class. ``verdict``: the claim holds (fails) where the interval, which knows of
-        other subjects and of other trainings, lies on its side of 0 (on the other) and the corrected p is below 0.05;
-        else it cannot be told. ``rank_biserial`` and ``cohens_dz`` are effect sizes over the ``n`` subjects, ``seeds``
-        the trainings that a subject's value is the mean of, ``seed_low`` and ``seed_high`` the least and the greatest
-        difference of one of them.
+        Columns ``CLAIM_COLUMNS``: ``reference`` is what the lines are compared with, ``where`` the class, and the
+        segmenter where there are several; ``published`` the paper's difference; ``difference`` ours, over subjects.
+        ``p_raw`` is Wilcoxon's test, ``p_value`` its p corrected by Holm over the comparisons of all claims that share
+        cohort, training subjects, metric and class. ``verdict``: the claim holds (fails) where the interval, which
+        knows of other subjects and of other trainings, lies on its side of 0 (on the other) and the corrected p is
+        below 0.05; else it cannot be told. ``rank_biserial`` and ``cohens_dz`` are effect sizes over the ``n``
+        subjects, ``seeds`` the trainings that a subject's value is the mean of, ``seed_low`` and ``seed_high`` the
+        least and the greatest difference of one of them.
     """
     figures = _over_sequences(_of_our_sequences(published, scores), "published")
     means = _over_sequences(scores, "value")
@@ -167,11 +168,12 @@ def _compared(claim: Claim, scores: pd.DataFrame, published: pd.DataFrame, seed:
     if mine.empty or theirs.empty:
         return pd.DataFrame(columns=CLAIM_COLUMNS)
     both = pd.concat([mine, theirs]).drop_duplicates()
+    segmenters = mine["method"].nunique()
     table = _having(differences(both, claim.reference, seed=seed, resamples=resamples), claim.lines)
     seeds = mine.groupby("training_subjects")["seed"].nunique()
     return table.assign(
         claim=claim.words,
-        where=table["class"],
+        where=table["class"] if segmenters < 2 else table["class"] + ", " + table["method"],
         published=[_published(row, claim, published) for row in table.to_dict("records")],
         synthesizer=claim.synthesizer,
         reference=", ".join(map(str, claim.reference.values())),
@@ -221,16 +223,16 @@ def summary(tested: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def parts_taken_away(tested: pd.DataFrame, variants: Mapping[str, str], betters: Mapping[str, str]) -> pd.DataFrame:
+def parts_taken_away(tested: pd.DataFrame, variants: Mapping[str, str], methods: Mapping[str, str]) -> pd.DataFrame:
     """The comparisons of a variant with the method that it lacks a part of, and ``part``, the variant's title.
 
     Args:
         tested: as :func:`hold_against` gives it.
         variants: names to titles, of the synthesizers that are variants.
-        betters: as for :func:`claims_of`.
+        methods: synthesizers' names to the methods that they are, or are variants of.
     """
     rows = tested[
-        tested["synthesizer"].isin(list(variants)) & (tested["reference"] == tested["synthesizer"].map(betters))
+        tested["synthesizer"].isin(list(variants)) & (tested["reference"] == tested["synthesizer"].map(methods))
     ]
     return rows.assign(part=rows["synthesizer"].map(variants))
 

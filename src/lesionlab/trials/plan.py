@@ -121,8 +121,9 @@ class TrialPlan(BaseModel):
 
     def shown(self) -> TrialPlan:
         """What pictures are made of: the trainings on the largest set of subjects, of the first seed."""
-        every: list[SynthesizerCase | SegmenterCase] = [*self.segmenters, *self.synthesizers]
-        most, seed = max(len(case.subjects) for case in every), every[0].seed
+        every: list[SynthesizerCase | SegmenterCase] = [*self.synthesizers, *self.segmenters]
+        most = max((len(case.subjects) for case in every), default=0)
+        seed = every[0].seed if every else 0
 
         def chosen(case: SynthesizerCase | SegmenterCase) -> bool:
             return len(case.subjects) == most and case.seed == seed

@@ -5,10 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from lesionlab.trials.plan import NO_SYNTHESIZER
 
 PAPERS = {"samr": "SAMR 2020", "cgsamr": "CG-SAMR 2020"}  # method to the paper that brought it, the newest last
 #: Arms of ours to the papers' that they are like: papers count epochs, so that more slices are more steps.
 AS_PUBLISHED = {"real+50% longer": "real+50%"}
+
+
+class PublishedScore(BaseModel):
+    """One figure of a paper."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    method: str
+    protocol: str
+    synthesizer: str = Field(NO_SYNTHESIZER, description="whose slices a segmenter saw")
+    sequence: str
+    lesion_class: str = Field(alias="class")
+    metric: str
+    value: float
+    source: str = Field("", description="paper and table, 'SAMR 2020, Table 2'")
 
 
 def paper_of(source: str) -> str:

@@ -17,7 +17,7 @@ from lesionlab.imaging.intensity.landmarks import LandmarkSet, landmarks_file
 from lesionlab.methods.unet import UNetOptions
 from lesionlab.parameters import AugmentationOptions, RunOptions
 from lesionlab.pipelines.augmentation.nodes import synthesize
-from lesionlab.pipelines.evaluation.leakage import check_leakage
+from lesionlab.pipelines.evaluation.nodes import check_leakage
 from lesionlab.pipelines.preprocess.jobs import LANDMARKS, STANDARD, TEMPLATE
 from lesionlab.pipelines.training import nodes
 from lesionlab.slices.store import SliceStore

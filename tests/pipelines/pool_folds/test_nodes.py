@@ -10,9 +10,11 @@ import pytest
 
 from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
-from lesionlab.parameters import StatisticsOptions
+from lesionlab.evaluation.claims import held
+from lesionlab.evaluation.tables import tabulate
+from lesionlab.metrics.statistics import StatisticsOptions
 from lesionlab.pipelines.pool_folds.folds import outputs_of
-from lesionlab.pipelines.pool_folds.nodes import claims, gather, gather_leakage, gather_plan, tabulate
+from lesionlab.pipelines.pool_folds.nodes import gather, gather_leakage, gather_plan
 from lesionlab.stages.lock import StoreLock, keep_locks, release_locks
 from lesionlab.training.options import TrainingOptions
 from lesionlab.trials.claims import OPEN
@@ -104,7 +106,7 @@ def test_claims_are_held_against_the_subjects_of_all_folds(folders):
     drawn, found = gather(folders, STUDIES, NOW, "mine")
     better = found.assign(protocol="real+50%", synthesizer="cgsamr", value=found["value"] + 0.1)
     both, options = pd.concat([found, better]), StatisticsOptions(resamples=100)
-    (row,) = claims(gather_plan(folders, "mine"), drawn, both, [], options, 0).to_dict("records")
+    (row,) = held(gather_plan(folders, "mine"), drawn, both, [], options, 0).to_dict("records")
     assert row["claim"] == "CG-SAMR's slices raise Dice (real+50% over real)"
     # Three subjects of whom all gain: 2 of 2^3 sign patterns are as extreme, which tells nothing.
     assert (row["n"], row["p_value"], row["verdict"]) == (3, 0.25, OPEN)

@@ -2,10 +2,12 @@
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from lesionlab.pipelines.evaluation import nodes, reliability, samples, settings
-from lesionlab.pipelines.evaluation.leakage import check_leakage
+from lesionlab.evaluation import claims, memorisation, reliability, samples, tables
+from lesionlab.pipelines.evaluation import nodes
 
 TABLES = ["synthesis_table", "segmentation_table", "augmentation_table"]
+_STATISTICS = ["params:statistics", "params:seed"]
+_ABOUT = ["params:published", *_STATISTICS]
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -13,84 +15,34 @@ def create_pipeline(**_: object) -> Pipeline:
 
     Nothing is scored before leakage is out: the cleared plan is kept nowhere, so that each run has to clear its own.
     """
+    read = ["plan", "cohort", "landmarks", "template", "slices", "synthesizers", "synthetic", "segmenters"]
+    of = ["cleared_plan", "slices"]
+    drawn = [*of, "synthetic", "segmenters"]
+    scores = ["synthesis_scores", "segmentation_scores"]
     return pipeline(
         [
+            node(nodes.check_leakage, read, ["leakage", "cleared_plan"], name="check_leakage"),
+            node(nodes.score_synthesis, [*of, "synthesizers", "params:cohort"], scores[0], name="score_synthesis"),
+            node(nodes.score_segmentation, [*of, "segmenters", "params:cohort"], scores[1], name="score_segmentation"),
+            node(samples.measure_samples, drawn, "sample_quality", name="measure_samples"),
+            node(samples.measure_diversity, drawn, "diversity", name="measure_diversity"),
+            node(memorisation.look_for_copies, [*of, "synthetic"], "copies", name="look_for_copies"),
+            node(memorisation.judge_slices, [*of, "synthesizers"], "discriminator_scores", name="judge_slices"),
             node(
-                check_leakage,
-                ["plan", "cohort", "landmarks", "template", "slices", "synthesizers", "synthetic", "segmenters"],
-                ["leakage", "cleared_plan"],
-                name="check_leakage",
-            ),
-            node(
-                nodes.score_synthesis,
-                ["cleared_plan", "slices", "synthesizers", "params:cohort"],
-                "synthesis_scores",
-                name="score_synthesis",
-            ),
-            node(
-                nodes.score_segmentation,
-                ["cleared_plan", "slices", "segmenters", "params:cohort"],
-                "segmentation_scores",
-                name="score_segmentation",
-            ),
-            node(
-                samples.measure_samples,
-                ["cleared_plan", "slices", "synthetic", "segmenters"],
-                "sample_quality",
-                name="measure_samples",
-            ),
-            node(
-                samples.measure_diversity,
-                ["cleared_plan", "slices", "synthetic", "segmenters"],
-                "diversity",
-                name="measure_diversity",
-            ),
-            node(samples.look_for_copies, ["cleared_plan", "slices", "synthetic"], "copies", name="look_for_copies"),
-            node(
-                samples.judge_slices,
-                ["cleared_plan", "slices", "synthesizers"],
-                "discriminator_scores",
-                name="judge_slices",
-            ),
-            node(
-                samples.infer_membership,
-                ["discriminator_scores", "params:statistics", "params:seed"],
+                memorisation.infer_membership,
+                ["discriminator_scores", *_STATISTICS],
                 "membership",
                 name="infer_membership",
             ),
             node(
                 reliability.measure_reliability,
-                ["cleared_plan", "slices", "synthesizers", "params:statistics", "params:seed"],
+                [*of, "synthesizers", *_STATISTICS],
                 "reliability",
                 name="measure_reliability",
             ),
-            node(
-                nodes.claims,
-                [
-                    "cleared_plan",
-                    "synthesis_scores",
-                    "segmentation_scores",
-                    "params:published",
-                    "params:statistics",
-                    "params:seed",
-                ],
-                "claims",
-                name="hold_against_claims",
-            ),
-            node(settings.of_run, ["parameters"], "settings", name="note_settings"),
-            node(
-                nodes.tabulate,
-                [
-                    "synthesis_scores",
-                    "segmentation_scores",
-                    "cleared_plan",
-                    "params:published",
-                    "params:statistics",
-                    "params:seed",
-                ],
-                TABLES,
-                name="tabulate",
-            ),
+            node(claims.held, ["cleared_plan", *scores, *_ABOUT], "claims", name="hold_against_claims"),
+            node(nodes.note_settings, ["parameters"], "settings", name="note_settings"),
+            node(tables.tabulate, [*scores, "cleared_plan", *_ABOUT], TABLES, name="tabulate"),
         ],
         tags=["evaluation"],
     )

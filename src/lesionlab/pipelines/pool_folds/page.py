@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
 
 from lesionlab.datasets.folders import Folders
+from lesionlab.evaluation import augmentation, leakage, paper_tables, pictures, segmentation, synthesis
+from lesionlab.evaluation import claims as held
+from lesionlab.evaluation.folds import mean_counts
+from lesionlab.evaluation.sections import Picture
 from lesionlab.parameters import Parameters
 from lesionlab.pipelines.pool_folds.folds import Fold, folds_of, largest
-from lesionlab.pipelines.report import pictures, words
-from lesionlab.pipelines.report.findings import findings
-from lesionlab.pipelines.report.results import Results
-from lesionlab.reporting import panels
-from lesionlab.reporting.content import Picture, Step
-from lesionlab.reporting.panels import LabelledSlice
+from lesionlab.pipelines.report.nodes import facts_of, known_of, page_of, references
+from lesionlab.pipelines.report.provenance import provenance
+from lesionlab.reporting import run_facts
 from lesionlab.reporting.report import render_report
 from lesionlab.trials.plan import TrialPlan
+
+Row = TypeVar("Row")
 
 
 def make_page(
     folders: Folders,
     plan: TrialPlan,
     claims: pd.DataFrame,
-    leakage: pd.DataFrame,
+    seen: pd.DataFrame,
     segmentation_scores: pd.DataFrame,
     synthesis_table: pd.DataFrame,
     segmentation_table: pd.DataFrame,
@@ -34,52 +35,32 @@ def make_page(
     parameters: dict[str, Any],
     trial: str,
 ) -> str:
-    """The page as HTML: figures over the test subjects of all folds, what was done as it was done in one of them."""
-    options = Parameters.model_validate(parameters)
-    folds = folds_of(folders, trial)
-    results = Results(plan, segmentation_scores, augmentation_table, segmentation_table)
-    told = findings(_facts(folds, plan, options), results, mean_counts(folds, plan), synthesis_table, claims, leakage)
-    content = replace(
-        told,
-        facts=_figures(folds, segmentation_scores, options),
-        steps=[_folds_step(folds), *told.steps],
-        folds=_pages(folds, trial),
-        result_pictures=[*told.result_pictures, *_segmentations(folds)],
-        synthesis_pictures=_synthesis(folds, synthesis_table),
-        provenance=_of_this_page(told.provenance),
-        durations={},  # those of the trainings stand in the folds' own pages
-    )
-    return render_report(content)
-
-
-def mean_counts(folds: list[Fold], plan: TrialPlan) -> dict[str, tuple[int, int]]:
-    """Real and synthetic training slices of each of the plan's segmenters, by key: the mean over the folds.
-
-    Folds train the same segmenters in the same order, each from subjects of its own.
-    """
-    each = [list(words.slice_counts(fold.plan, fold.slices).values()) for fold in folds]
-    means = np.mean(each, axis=0).round().astype(int).tolist()
-    return {case.key: (real, made) for case, (real, made) in zip(plan.segmenters, means, strict=True)}
-
-
-def _facts(folds: list[Fold], plan: TrialPlan, options: Parameters) -> words.Facts:
+    """The page as HTML: figures over the test subjects of all folds, how it was made as in one of them."""
+    options, folds = Parameters.model_validate(parameters), folds_of(folders, trial)
     one = largest(folds)
-    return words.Facts(options, plan, one.cohort(), one.split(), one.slices, one.synthetic(), folds=len(folds))
-
-
-def _figures(folds: list[Fold], scores: pd.DataFrame, options: Parameters) -> dict[str, str]:
-    return {
+    slices, results = (
+        one.slices,
+        augmentation.Results(plan, segmentation_scores, augmentation_table, segmentation_table),
+    )
+    counts = mean_counts([(fold.plan, fold.slices) for fold in folds], plan)
+    facts = facts_of(options, plan, one.cohort(), one.split(), slices, one.synthetic(), len(folds))
+    sections = [
+        augmentation.section(results, counts, slices.classes, options.statistics, options.seed),
+        held.section(plan, claims),
+        paper_tables.section(known_of(plan, options), synthesis_table, augmentation_table),
+        segmentation.section(segmentation_table, slices.classes, _segmentations(folds)),
+        synthesis.section(synthesis_table, slices, _drawings(folds)),
+        run_facts.made_section(facts, _pages(folds, trial)),
+        leakage.section(seen),
+        run_facts.provenance_section(_of_this_page(provenance(facts.cohort, options)), {}),
+        references(plan),
+    ]
+    figures = {
         "folds": str(len(folds)),
-        "subjects tested": str(scores["subject"].nunique()),
+        "subjects tested": str(segmentation_scores["subject"].nunique()),
         "sequences": ", ".join(options.sequences),
     }
-
-
-def _folds_step(folds: list[Fold]) -> Step:
-    told = (
-        f"Each fold was a run of its own, that learnt everything anew. The numbers below are {largest(folds).name}'s."
-    )
-    return Step("Folds", told, f"{len(folds)} folds")
+    return render_report(page_of(facts, sections, figures))
 
 
 def _pages(folds: list[Fold], trial: str) -> dict[str, str]:
@@ -90,31 +71,31 @@ def _pages(folds: list[Fold], trial: str) -> dict[str, str]:
 
 
 def _of_this_page(provenance: Mapping[str, str]) -> dict[str, str]:
-    """The pooling's own provenance by name: the folds may be of another commit, which their pages tell."""
+    """The pooling's own provenance by name: the folds may be of another commit, which their pages say."""
     return {f"{name}, of this page" if name == "commit" else name: text for name, text in provenance.items()}
 
 
 def _segmentations(folds: list[Fold]) -> list[Picture]:
     """What each segmenter found in the first subject that each fold left out."""
 
-    def rows(fold: Fold, places: list[int]) -> list[LabelledSlice]:
+    def rows(fold: Fold, places: list[int]) -> list[pictures.LabelledSlice]:
         return pictures.segmented(fold.plan.shown(), fold.slices, places, fold.segmenters())
 
-    data = _left_out(folds, len(folds[0].plan.shown().segmenters), rows)
-    return [Picture(data, pictures.FOUND, "Left-out subjects: the true lesion, then each segmenter's.")]
+    found = _left_out(folds, len(folds[0].plan.shown().segmenters), rows)
+    return [pictures.of_segmentations(found, folds[0].slices)] if found else []
 
 
-def _synthesis(folds: list[Fold], table: pd.DataFrame) -> list[Picture]:
-    def rows(fold: Fold, places: list[int]) -> list[LabelledSlice]:
-        return pictures.drawn(fold.plan.shown(), fold.slices, places, fold.synthesizers())
+def _drawings(folds: list[Fold]) -> list[Picture]:
+    """The first subject that each fold left out, as each synthesizer draws its label map."""
 
-    data = _left_out(folds, len(folds[0].plan.shown().synthesizers), rows)
-    told = "Left-out subjects, where their lesion is largest: real, then as each synthesizer draws their label map."
-    return [Picture(data, "Left out and drawn", told), *pictures.of_accuracy(folds[0].slices, table)]
+    def rows(fold: Fold, places: list[int]) -> list[pictures.ComparedSlice]:
+        return pictures.compared(fold.plan.shown(), fold.slices, places, fold.synthesizers())
+
+    found = _left_out(folds, len(folds[0].plan.shown().synthesizers), rows)
+    return [pictures.of_comparison(found, folds[0].slices)] if found else []
 
 
-def _left_out(folds: list[Fold], others: int, rows: Callable[[Fold, list[int]], list[LabelledSlice]]) -> bytes:
-    """A slice of the first subject left out, with so many others below it, of as many folds as there is room for."""
-    shown = folds[: pictures.at_a_time(others)]
-    every = [row for fold in shown for row in rows(fold, pictures.shown_test_slices(fold.slices)[:1])]
-    return panels.labelled_montage(every, folds[0].slices.sequences, folds[0].slices.classes)
+def _left_out(folds: list[Fold], others: int, rows: Callable[[Fold, list[int]], list[Row]]) -> list[Row]:
+    """A slice of the first subject left out, of as many folds as there is room for with so many others below it."""
+    shown = folds[: pictures.at_a_time(others)] if others else []
+    return [row for fold in shown for row in rows(fold, pictures.shown_test_slices(fold.slices)[:1])]

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from lesionlab.datasets.folders import Folders
+from lesionlab.figures.strips import study_strip
 from lesionlab.imaging.formats.nifti import read_volume
 from lesionlab.imaging.quality import measure_study, study_profiles
 from lesionlab.imaging.volume import Volume
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.preprocess.jobs import in_reference_space, reference_of
 from lesionlab.pipelines.running import run
-from lesionlab.reporting.strips import study_strip
 from lesionlab.stages.fingerprints import fingerprint_of, study_fingerprints
 from lesionlab.stages.subject_store import StudyResult, SubjectStore
 

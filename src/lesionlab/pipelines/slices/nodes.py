@@ -13,12 +13,12 @@ from lesionlab.errors import InputError
 from lesionlab.imaging.quality.limits import held_back
 from lesionlab.parameters import RunOptions
 from lesionlab.pipelines.preprocess.jobs import BRAIN, LESION, sequences
-from lesionlab.pipelines.running import code_of
 from lesionlab.slices.coverage import share_in_slices
 from lesionlab.slices.cutting import StudySlices, study_slices
 from lesionlab.slices.rules import SliceRules
 from lesionlab.slices.store import SliceStore
 from lesionlab.stages.artifact import is_current, writing
+from lesionlab.stages.code import code_of
 from lesionlab.stages.fingerprints import fingerprint_of
 from lesionlab.stages.subject_store import SubjectStore
 
