@@ -23,6 +23,28 @@ def test_parameters_at_full_size():
     assert sum(p.numel() for p in PatchGAN(25, 64, "batch").parameters()) == inner + ends
 
 
+def test_pix2pix_has_a_pixel_less_of_padding():
+    # k4 p1: stride 2 halves 256 to 128, 64, 32; stride 1 loses a pixel: 31, 30.
+    network = PatchGAN(6, 64, "batch", padding=1)
+    sides = [layer.shape[-1] for layer in network(torch.rand(1, 6, 256, 256))]
+    assert sides == [128, 64, 32, 31, 30]
+    # 6 -> 64 -> 128 -> 256 -> 512 -> 1, k4; biases on the first and last layer, scale and shift on the inner ones.
+    layers = 16 * (6 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512) + 64 + 1 + 2 * (128 + 256 + 512)
+    assert layers == 2_768_705  # "2.769 M", as the public code says of itself
+    assert sum(p.numel() for p in network.parameters()) == layers
+
+
+def test_a_logit_depends_on_70_by_70_pixels():
+    network = PatchGAN(1, 1, "batch", padding=1).eval()  # running averages: no pixel acts through statistics
+    for parameter in network.parameters():
+        torch.nn.init.ones_(parameter)
+    x = torch.rand(1, 1, 128, 128, requires_grad=True)
+    # Backwards from one logit: k4 s1 sees 4, the next 7, then s2: 2 * 6 + 4 = 16, 2 * 15 + 4 = 34, 2 * 33 + 4 = 70.
+    network(x)[-1][0, 0, 7, 7].backward()
+    rows = x.grad[0, 0].abs().sum(1).nonzero()
+    assert rows.max() - rows.min() + 1 == 70
+
+
 def test_logits_are_not_squashed():
     network = PatchGAN(1, 2, "instance")
     with torch.no_grad():

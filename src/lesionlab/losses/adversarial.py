@@ -14,9 +14,10 @@ GANLoss = Literal["log", "least_squares"]
 def discriminator_loss(real: Tensor, fake: Tensor, kind: GANLoss = "log") -> Tensor:
     """What a discriminator minimises, given its logits for real and synthesized images (any shape).
 
-    ``log``: ``-mean(log D(y)) - mean(log(1 - D(G(x))))``, the negative of CG-SAMR's Eq. 2, D being the logistic
-    function of the logits (computed without forming it, so that it never reaches log 0). ``least_squares``:
-    ``mean((r - 1)^2) + mean(f^2)`` of the raw outputs (Mao et al. 2017).
+    ``log``: ``-mean(log D(y)) - mean(log(1 - D(G(x))))``, the negative of CG-SAMR's Eq. 2 and of pix2pix's Eq. 1, D
+    being the logistic function of the logits (computed without forming it, so that it never reaches log 0).
+    ``least_squares``: ``mean((r - 1)^2) + mean(f^2)`` of the raw outputs (Mao et al. 2017). The public codes of
+    pix2pix and pix2pixHD take half of either; so do the methods here.
     """
     real, fake = real.float(), fake.float()
     if kind == "log":
