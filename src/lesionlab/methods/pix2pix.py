@@ -14,13 +14,13 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from lesionlab.losses.adversarial import discriminator_loss, generator_loss
-from lesionlab.methods.base import Batches, Method, Step, Task, frozen, inference_mode
+from lesionlab.methods.base import Batches, Method, Step, Task, frozen, inference_mode, require_sides
 from lesionlab.networks.adam import AdamOptions
 from lesionlab.networks.blocks import Norm, init_gan_weights
 from lesionlab.networks.labels import blacken, one_hot
 from lesionlab.networks.layout import join_channels
 from lesionlab.networks.patchgan import PatchGAN
-from lesionlab.networks.pix2pix import Pix2PixGenerator, halvings
+from lesionlab.networks.pix2pix import Pix2PixGenerator, Statistics, halvings
 from lesionlab.slices.batches import Batch, Stream
 
 
@@ -34,6 +34,11 @@ class UNetGeneratorOptions(BaseModel):
         None, ge=2, description="strided layers, n; null: as often as the slice's sides can be halved, at most 8"
     )
     norm: Norm = "batch"
+    statistics: Statistics = Field(
+        "picture",
+        description="that batch norm takes when applied: each picture's own (the paper; the same as in training on one "
+        "picture at a time), or training: running averages",
+    )
     dropout: float = Field(0.5, ge=0, lt=1, description="in three inner up layers, while training")
     dropout_at_test: bool = Field(
         False, description="when applied too, as the paper has it: each call then gives other images"
@@ -87,7 +92,14 @@ class Pix2Pix(Method):
         shape, seen = options.generator, self.seen_channels(task)
         downs = shape.downs or halvings(task.size or (2**MOST_DOWNS, 2**MOST_DOWNS), MOST_DOWNS)
         self.G = Pix2PixGenerator(
-            seen, task.channels, shape.width, max(downs, LEAST_DOWNS), shape.norm, shape.dropout, shape.dropout_at_test
+            seen,
+            task.channels,
+            shape.width,
+            max(downs, LEAST_DOWNS),
+            norm=shape.norm,
+            statistics=shape.statistics,
+            dropout=shape.dropout,
+            dropout_at_test=shape.dropout_at_test,
         )
         self.D = PatchGAN(seen + task.channels, options.discriminator.width, options.discriminator.norm, padding=1)
         init_gan_weights(self.D)
@@ -105,6 +117,10 @@ class Pix2Pix(Method):
     def side_multiple(cls, options: Pix2PixOptions) -> int:
         """2^n for n strided layers; where these follow the sides, what the least number of them asks for."""
         return 2 ** (options.generator.downs or LEAST_DOWNS)
+
+    def check_size(self, pictures: Tensor) -> None:
+        """As every method, but by the depth that the networks came to have."""
+        require_sides(self.name, 2 ** len(self.G.downs), *pictures.shape[-2:])
 
     def optimizers(self) -> dict[str, Optimizer]:
         """``D`` and ``G``."""

@@ -15,6 +15,7 @@ from lesionlab.networks.layout import join_channels
 KERNEL, STRIDE, PADDING = 4, 2, 1
 LEAK = 0.2
 WIDEST = 8  # times the width of the first layer: 64-128-256-512-512-..
+DROPPING = 3  # layers up with dropout, the next above the lowest
 
 Statistics = Literal["picture", "training"]
 
@@ -66,7 +67,7 @@ class Pix2PixGenerator(nn.Module):
     """``(N, inputs, H, W)`` -> ``(N, outputs, H, W)`` in [-1, 1]: n strided convolutions down, n up, with skips.
 
     Down: k4 s2, norm (not on the first and the lowest), LeakyReLU before the next. Up: ReLU, transposed k4 s2, norm,
-    and dropout in the layers of full width above the lowest, which are three for n = 8 and none up to n = 5; tanh.
+    dropout in the three layers next above the lowest, as far as there are; tanh at the end.
 
     Args:
         inputs, outputs: channels.
@@ -98,10 +99,10 @@ class Pix2PixGenerator(nn.Module):
             self.downs.append(nn.Sequential(nn.LeakyReLU(LEAK), strided(below, above), rule(above)))
         self.downs.append(nn.Sequential(nn.LeakyReLU(LEAK), strided(widths[-2], widths[-1])))
         self.ups = nn.ModuleList([nn.Sequential(nn.ReLU(), doubling(widths[-1], widths[-2]), rule(widths[-2]))])
-        for below, above in pairwise(widths[-2::-1]):
+        for number, (below, above) in enumerate(pairwise(widths[-2::-1])):
             layers = [nn.ReLU(inplace=True), doubling(2 * below, above), rule(above)]  # twice: the skip's features too
-            full = above == WIDEST * width
-            self.ups.append(nn.Sequential(*layers, *([Dropout(dropout, dropout_at_test)] if full else [])))
+            noise = [Dropout(dropout, dropout_at_test)] if number < DROPPING else []
+            self.ups.append(nn.Sequential(*layers, *noise))
         head = doubling(2 * width, outputs, bias=True)
         self.head = nn.Sequential(nn.ReLU(inplace=True), head, InFloat32(nn.Tanh()))
         init_gan_weights(self)
