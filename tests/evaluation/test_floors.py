@@ -30,5 +30,5 @@ def test_floors_stand_beside_every_method_of_the_largest_training_set(results):
     both = pd.concat([largest.assign(training_subjects=4, mean=0.0), largest])
     (row,) = floors.table(both, FLOORS, CLASSES, "pixel_accuracy").frame.to_dict("records")
     assert (row["reaches"], row["ours"]) == ("0.300", "CG-SAMR 0.700, SAMR 0.600")
-    said = floors.headline(both, FLOORS, CLASSES, "pixel_accuracy", "Pixel accuracy")
-    assert said == "Pixel accuracy, mean over lesion classes: CG-SAMR 0.700, SAMR 0.600; floors: atlas 0.300."
+    said = floors.headline(both, FLOORS, CLASSES, "pixel_accuracy", "Pixel accuracy", {"SAMR": "the older"})
+    assert said == "Pixel accuracy, mean over lesion classes: CG-SAMR 0.700, the older 0.600; floors: atlas 0.300."

@@ -73,8 +73,8 @@ def sections_of(plan: TrialPlan, slices, synthesizers, segmenters) -> dict[str, 
         augmentation.section(results, counts, slices.classes, OPTIONS, 0),
         claims.section(plan, held),
         paper_tables.section(known, synthesized, augmented),
-        segmentation.section(alone, slices.classes, outlined),
-        synthesis.section(synthesized, slices, drawings),
+        segmentation.section(alone, slices.classes, titles(), outlined),
+        synthesis.section(synthesized, slices, plan.titles(), drawings),
         samples.section(
             samples.measure_samples(plan, slices, {}, segmenters),
             samples.measure_diversity(plan, slices, {}, segmenters),
@@ -101,7 +101,7 @@ def test_without_a_synthesizer_there_is_segmentation_alone(plan, slices, segment
     bare = plan.model_copy(update={"synthesizers": (), "segmenters": alone})
     found = sections_of(bare, slices, {}, segmenters(bare))
     assert set(found) == {"segmentation", "training"}
-    assert found["segmentation"].headline.startswith("Dice on real slices alone, mean over lesion classes: ")
+    assert found["segmentation"].headline.startswith("Dice on real slices alone, mean over lesion classes: U-Net ")
 
 
 def test_without_arms_there_is_synthesis_alone(plan, slices, synthesizers):

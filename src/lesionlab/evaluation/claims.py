@@ -75,8 +75,8 @@ def sentences(claims: pd.DataFrame | None) -> list[dict[str, str]]:
     found = []
     for (claim, size), rows in claims.groupby(["claim", "training_subjects"], sort=False):
         trained = f", trained on {size} subjects" if several else ""
-        told = "; ".join(_verdict(str(verdict), own, rows) for verdict, own in rows.groupby("verdict", sort=False))
-        found.append({"claim": f"{claim}{trained}", "found": f"{told}."})
+        verdicts = "; ".join(_verdict(str(verdict), own, rows) for verdict, own in rows.groupby("verdict", sort=False))
+        found.append({"claim": f"{claim}{trained}", "found": f"{verdicts}."})
     return found
 
 
@@ -93,10 +93,10 @@ def _verdict(verdict: str, own: pd.DataFrame, rows: pd.DataFrame) -> str:
 def _comparison(row: Mapping[Any, Any]) -> str:
     interval = formats.interval(row["ci_low"], row["ci_high"], formats.signed)
     p_value = formats.p_value(row["p_value"])
-    p_told = f"p {p_value}" if p_value.startswith("<") else f"p = {p_value}"
+    p_shown = f"p {p_value}" if p_value.startswith("<") else f"p = {p_value}"
     change = formats.signed(row["difference"])
     effect = f"d = {formats.signed(row['cohens_dz'], EFFECT_DECIMALS)}"
-    return f"{row['where']} ({change}, 95 % interval {interval}, {p_told}, {effect}, {_people(pd.DataFrame([row]))})"
+    return f"{row['where']} ({change}, 95 % interval {interval}, {p_shown}, {effect}, {_people(pd.DataFrame([row]))})"
 
 
 def _people(rows: pd.DataFrame) -> str:

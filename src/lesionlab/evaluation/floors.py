@@ -42,9 +42,16 @@ def means_of(results: pd.DataFrame, classes: Sequence[str], metric: str) -> pd.S
     return rows.groupby("method", sort=False)["mean"].mean()
 
 
-def headline(results: pd.DataFrame, floors: Mapping[str, str], classes: Sequence[str], metric: str, words: str) -> str:
-    """Ours and the floors in one sentence, for a page that has nothing else to begin with."""
-    means = means_of(results, classes, metric)
+def headline(
+    results: pd.DataFrame,
+    floors: Mapping[str, str],
+    classes: Sequence[str],
+    metric: str,
+    words: str,
+    titles: Mapping[str, str],
+) -> str:
+    """Ours, by their titles, and the floors in one sentence: see :func:`table`; ``words`` name the metric."""
+    means = means_of(results, classes, metric).rename(index=dict(titles))
     ours, theirs = means.drop(list(floors), errors="ignore"), means[[name for name in floors if name in means.index]]
     if ours.empty:
         return ""

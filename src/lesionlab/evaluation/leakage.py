@@ -33,8 +33,8 @@ def audit(
         plan: of the trial.
         cohort: with ``study, subject, split``.
         slices: of the cohort.
-        prepared: what learnt before any training, to the studies it learnt from; studies of another cohort are nobody's
-            here.
+        prepared: what learnt before any training, to the studies it learnt from; studies of another cohort do not
+            count.
         synthesizers, synthetic, segmenters: by key.
 
     Raises:

@@ -89,8 +89,10 @@ def floors_of(classes: Sequence[str]) -> dict[str, str]:
     return {lesion_floor(classes): f"every brain pixel called {classes[-1]}", NORMAL_FLOOR: "no lesion found anywhere"}
 
 
-def section(table: pd.DataFrame, classes: Sequence[str], pictures: Sequence[Picture] = ()) -> Section:
-    """The table of the segmenters trained on real slices alone, with their floors, and these pictures."""
+def section(
+    table: pd.DataFrame, classes: Sequence[str], titles: Mapping[str, str], pictures: Sequence[Picture] = ()
+) -> Section:
+    """The table of the segmenters (``titles`` by name) trained on real slices alone, floors, and these pictures."""
     if table.empty:
         return Section("segmentation", "Segmentation")
     floors = floors_of(classes)
@@ -99,6 +101,6 @@ def section(table: pd.DataFrame, classes: Sequence[str], pictures: Sequence[Pict
         "Segmentation",
         pictures=pictures,
         tables=[beside.table(table, floors, classes, "dice"), Table(table, "Segmentation", _NOTE)],
-        headline=beside.headline(table, floors, classes, "dice", "Dice on real slices alone"),
+        headline=beside.headline(table, floors, classes, "dice", "Dice on real slices alone", titles),
         limits=limits(None, seeds_of(table), str(table["cohort"].iloc[0])),
     )

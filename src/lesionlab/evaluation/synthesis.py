@@ -95,8 +95,10 @@ def _floors(real: SliceArrays, mean: np.ndarray) -> dict[tuple[str, str], np.nda
     return {name: np.where(outside, IMAGE_BACKGROUND, images) for name, images in floors.items()}
 
 
-def section(table: pd.DataFrame, slices: SliceStore, pictures: Sequence[Picture] = ()) -> Section:
-    """The table of synthesis with its floors, pixel accuracy by method, and whatever pictures there are besides."""
+def section(
+    table: pd.DataFrame, slices: SliceStore, titles: Mapping[str, str], pictures: Sequence[Picture] = ()
+) -> Section:
+    """The table of synthesis with its floors, pixel accuracy by method (``titles`` by name), and these pictures."""
     if table.empty:
         return Section("synthesis", "Synthesis")
     return Section(
@@ -104,7 +106,7 @@ def section(table: pd.DataFrame, slices: SliceStore, pictures: Sequence[Picture]
         "Synthesis",
         pictures=[_accuracy(table, slices), *pictures],
         tables=[beside.table(table, FLOORS, slices.classes, _METRIC), Table(table, "Synthesis", _NOTE)],
-        headline=beside.headline(table, FLOORS, slices.classes, _METRIC, "Pixel accuracy"),
+        headline=beside.headline(table, FLOORS, slices.classes, _METRIC, "Pixel accuracy", titles),
         limits=limits(None, seeds_of(table), str(table["cohort"].iloc[0])),
     )
 

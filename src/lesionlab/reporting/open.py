@@ -10,7 +10,7 @@ from pathlib import Path
 def show(page: Path) -> bool:
     """Open the page where there is a browser; print its address either way. Returns whether a browser took it.
 
-    A page that is not there is told of and no error: what came before may have been hours of work, and ended well.
+    A missing page is reported and no error: what came before may have been hours of work, and ended well.
     """
     if not page.is_file():
         print(f"There is no page {page}: look where the last lines of the run say that it was saved.")

@@ -252,7 +252,7 @@ def test_a_given_atlas_of_whom_nobody_knows_is_not_passed_off_as_clean(check):
         (root / "template" / TEMPLATE / "T1w.nii.gz").write_bytes(b"an atlas")
 
     table = check(bare).set_index("place")
-    assert table.loc["atlas, given, whose people nobody has written down", "subjects"] == 0
+    assert table.loc["atlas, given, without a record of its people", "subjects"] == 0
     assert "atlas" not in table.index
 
 

@@ -71,7 +71,7 @@ def segmentation_section(
     if shown.segmenters:
         places = pictures.shown_test_slices(slices)[: pictures.at_a_time(len(shown.segmenters))]
         found = [pictures.of_segmentations(pictures.segmented(shown, slices, places, segmenters), slices)]
-    return segmentation.section(table, slices.classes, found)
+    return segmentation.section(table, slices.classes, registry.titles(), found)
 
 
 def synthesis_section(
@@ -85,7 +85,7 @@ def synthesis_section(
     """Synthesizers beside their floors, their slices, and whether their confidence foretells their error."""
     shown = plan.shown()
     found = pictures.of_synthesis(shown, slices, synthesizers, synthetic) + reliability.pictures(shown, slices, trust)
-    return synthesis.section(table, slices, found)
+    return synthesis.section(table, slices, plan.titles(), found)
 
 
 def training_section(
