@@ -31,8 +31,9 @@ def plan(slices):
     recipes = {
         name: Recipe(method=name, title=name, options=SMALL, training=TrainingOptions()) for name in ("samr", "cgsamr")
     }
+    unet = {"unet": Recipe(method="unet", title="U-Net", options={}, training=TrainingOptions())}
     options = TrialOptions(synthesizers=("samr", "cgsamr"), arms=tuple(ARMS))
-    return plan_trial("trial", options, ARMS, recipes, slices.table, 0)
+    return plan_trial("trial", options, ARMS, recipes, unet, slices.table, 0)
 
 
 @pytest.fixture

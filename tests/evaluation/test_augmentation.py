@@ -10,6 +10,8 @@ from lesionlab.training.options import TrainingOptions
 from lesionlab.trials.options import Arm, TrialOptions
 from lesionlab.trials.plan import Recipe, SegmenterCase, SynthesizerCase, TrialPlan
 
+UNET = Recipe(method="unet", title="U-Net", options={}, training=TrainingOptions())
+
 ARMS = {
     "real": Arm(),
     "real+50%": Arm(synthetic=1.0),
@@ -25,6 +27,7 @@ def adding(*arms: str) -> list[str]:
     """The arms of a trial, its baseline first, that differ from the baseline by synthetic slices alone."""
     cases = tuple(
         SegmenterCase(
+            recipe=UNET,
             arm_name=name,
             arm=ARMS[name],
             synthesizer="cgsamr/1-subjects/seed-0" if ARMS[name].synthetic else None,
@@ -51,7 +54,9 @@ def test_arms_stand_by_synthesizer_beside_those_that_have_none():
         made.append(SynthesizerCase(name=name, recipe=recipe, subjects=subjects, seed=0))
     for arm, key in (("real", None), *(("real+50%", case.key) for case in made)):
         arm_options = Arm(synthetic=float(key is not None))
-        cases.append(SegmenterCase(arm_name=arm, arm=arm_options, synthesizer=key, subjects=subjects, seed=0))
+        cases.append(
+            SegmenterCase(recipe=UNET, arm_name=arm, arm=arm_options, synthesizer=key, subjects=subjects, seed=0)
+        )
     plan = TrialPlan(name="t", options=options, synthesizers=tuple(made), segmenters=tuple(cases))
     nothing = pd.DataFrame()
     assert Results(plan, nothing, nothing, nothing).by_synthesizer() == {
@@ -95,9 +100,9 @@ def test_segmenters_count_real_and_synthetic_training_slices(new_slices, new_pla
     # Two training subjects of three slices: 6 real ones.
     plan = new_plan(slices, arms=("real", "real+25%", "synthetic"), sizes=(1, "all"))
     counts = slice_counts(plan, slices)
-    assert counts["real/none/2-subjects/seed-0"] == (6, 0)
-    assert counts["real+25%/cgsamr/2-subjects/seed-0"] == (6, 3)
-    assert counts["synthetic/cgsamr/1-subjects/seed-0"] == (0, 3)
+    assert counts["unet/real/none/2-subjects/seed-0"] == (6, 0)
+    assert counts["unet/real+25%/cgsamr/2-subjects/seed-0"] == (6, 3)
+    assert counts["unet/synthetic/cgsamr/1-subjects/seed-0"] == (0, 3)
 
 
 def test_a_segmenter_is_called_by_its_synthesizer_where_there_are_several(new_slices, new_plan):

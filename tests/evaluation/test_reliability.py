@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from lesionlab.evaluation.reliability import coarse_error, measure_reliability
 from lesionlab.metrics.statistics import StatisticsOptions
+from lesionlab.slices.batches import Slices
 
 SAMR, CGSAMR = "samr/2-subjects/seed-0", "cgsamr/2-subjects/seed-0"
 UNTAUGHT = {
@@ -38,6 +38,6 @@ def test_the_coarse_error_is_that_of_the_halved_picture(slices, synthesizers):
     confidence, error, labels = coarse_error(method, slices, places)
     assert confidence.shape == error.shape == (6, 2, 8, 8) and labels.shape == (6, 8, 8)
     real = slices.batch(places)
-    made = method.confidence(torch.from_numpy(real.labels).long(), torch.from_numpy(real.atlas))
+    made = method.confidence(Slices.from_arrays(*real).all())
     halved = real.images.reshape(6, 2, 8, 2, 8, 2).mean(axis=(3, 5))
     np.testing.assert_allclose(error, np.abs(made.coarse.numpy() - halved), atol=1e-6)

@@ -232,7 +232,7 @@ def test_a_synthesizer_that_does_without_an_atlas_is_run_to_its_end(project, tin
 def test_a_test_subject_planted_in_a_training_stops_the_run(project, tmp_path):
     made = type(project)(shutil.copytree(project.root, tmp_path / "copy"), project.env)
     split = pd.read_csv(made.data / "02_intermediate" / "split.csv").set_index("split")["subject"]
-    place = "real+50%/cgsamr/2-subjects/seed-0"
+    place = "unet/real+50%/cgsamr/2-subjects/seed-0"
     file = made.data / "06_models" / "segmenters" / place / "subjects.json"
     # A name of the same length: the file's size, and so the training's receipt, stays as it was.
     file.write_text(file.read_text().replace(split["train"].iloc[0], split["test"]))

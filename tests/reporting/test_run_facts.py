@@ -29,10 +29,13 @@ def facts(new_slices):
 
     def make(split: pd.DataFrame = SPLIT, change=bool, trial=None, **changed) -> run_facts.Facts:
         values = ExperimentConfigLoader(str(CONF), "base", **CONFIG_LOADER_ARGS)["parameters"]
-        trials = values["trials"] | {"mine": trial or values["trials"]["cgsamr"]}
+        own = {"synthesizers": ["cgsamr"], "arms": ["real", "real+25%", "real+50%"]}
+        trials = values["trials"] | {"mine": trial or own}
         options = Parameters.model_validate(values | changed | {"trials": trials})
         slices, synthetic = new_slices("slices", change), new_slices("synthetic", manipulated)
-        plan = plan_trial("mine", options.trials["mine"], options.arms, options.recipes(), slices.table, 0)
+        plan = plan_trial(
+            "mine", options.trial("mine"), options.arms, options.recipes(), options.segmenters("mine"), slices.table, 0
+        )
         stores = {case.key: synthetic for case in plan.synthesizers}
         plain = options.model_dump(mode="json", by_alias=True)
         return run_facts.Facts(plain, plan, titles(), COHORT, split, slices, stores)
@@ -138,8 +141,8 @@ def test_steps_have_their_settings(facts):
         "grid": {"in_plane_mm": 1.5, "size": [96, 112]},
         "atlas": {"align": "rigid"},
         "splits": {"protocol": "leave_one_out"},
-        "cgsamr_training": {"constant": 30, "decay": 12, "unit": "epochs", "batch_size": 5},
-        "unet_training": {"constant": 7, "decay": 0, "unit": "steps", "batch_size": 6},
+        "cgsamr": {"training": {"constant": 30, "decay": 12, "unit": "epochs", "batch_size": 5}},
+        "unet": {"training": {"constant": 7, "decay": 0, "unit": "steps", "batch_size": 6}},
     }
     found = steps(facts(**chosen))
     assert found["Scans"] == "phantom 20 scans" and found["Split"] == "leave one out 2 + 1 + 1"

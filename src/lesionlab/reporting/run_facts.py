@@ -186,8 +186,8 @@ def _learning(facts: Facts) -> list[tuple[str, str, str]]:
     for name, titled in facts.segmenters.items():
         own = [case.arm_name for case in plan.segmenters if case.method == name]
         arms = _listed(dict.fromkeys(own))
-        length = _length(facts.parameters.get(f"{name}_training"))
-        rows.append((titled, f"{length}; arms: {arms}" if length else arms, _count(len(own), "training")))
+        length = _length(next(case.recipe.training for case in plan.segmenters if case.method == name).model_dump())
+        rows.append((titled, f"{length}; arms: {arms}", _count(len(own), "training")))
     table = facts.slices.table
     share = share_in_slices(table[table["split"] == "test"], facts.cohort)
     planes = "" if math.isnan(share) else f", {share:.0%} of the lesions' volume"
@@ -226,9 +226,7 @@ def _trained(plan: TrialPlan, name: str) -> str:
     return _count(sum(case.name == name for case in plan.synthesizers), "training")
 
 
-def _length(training: Mapping[str, Any] | None) -> str:
-    if not training:
-        return ""
+def _length(training: Mapping[str, Any]) -> str:
     return f"{training['constant'] + training['decay']} {training['unit']}, batch {training['batch_size']}"
 
 

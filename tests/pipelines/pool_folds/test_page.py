@@ -78,6 +78,6 @@ def test_slices_are_counted_as_the_mean_of_folds_of_which_one_lacks_a_subject(ne
     plan = largest(folds[::-1]).plan
     counts = mean_counts([(fold.plan, store) for fold, store in zip(folds, stores, strict=True)], plan)
     assert counts["unet/real/none/2-subjects/seed-0"] == (5, 0)
-    assert counts["real+50%/cgsamr/2-subjects/seed-0"] == (5, 5)
+    assert counts["unet/real+50%/cgsamr/2-subjects/seed-0"] == (5, 5)
     # The pooled tables call both folds' lines by the larger number of subjects.
     assert {line.subjects for line in Results(plan, None, None, None).lines(counts)} == {2}
