@@ -37,9 +37,10 @@ test: install  ## lint, types, import arrows and tests
 format: install  ## put the code in form
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-# Leave-one-subject-out: one run per fold, then one set of tables and a page over all folds.
-# FOLDS is the number of subjects, ENV names the experiment, TRIAL is cgsamr, samr, ablation or comparison, PARAMS adds
-# parameters (run.allow_failures=true where studies are quarantined).
+# One run per fold, then one set of tables and a page over all folds.
+# FOLDS is the experiment's splits.folds or, under leave_one_out, the number of subjects; ENV names the experiment,
+# TRIAL is cgsamr, samr, ablation or comparison, PARAMS adds parameters (run.allow_failures=true where studies are
+# quarantined).
 ENV ?= cgsamr_brats2015
 FOLDS ?= 4
 TRIAL ?= cgsamr
@@ -48,7 +49,7 @@ PIPELINE_cgsamr := cgsamr_augment_eval
 PIPELINE_samr := samr_augment_eval
 PIPELINE_ablation := ablation_eval
 PIPELINE_comparison := comparison_eval
-folds: $(if $(PIPELINE_$(TRIAL)),install,unknown)  ## leave-one-subject-out: the trial TRIAL of the experiment ENV over FOLDS folds, then one page
+folds: $(if $(PIPELINE_$(TRIAL)),install,unknown)  ## the trial TRIAL of the experiment ENV over FOLDS folds, then one page
 	@for fold in $$(seq 0 $$(($(FOLDS) - 1))); do \
 	  echo "== fold $$fold of $(FOLDS)"; \
 	  $(BIN)/kedro run --env=$(ENV) --pipelines=$(PIPELINE_$(TRIAL)) --params=splits.fold=$$fold$(PARAMS:%=,%) || exit 1; \

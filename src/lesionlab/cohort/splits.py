@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -12,9 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from lesionlab.cohort.readers.tables import read_table
 from lesionlab.cohort.table import SPLITS, CohortSchema
 from lesionlab.errors import InputError
-from lesionlab.names import suggestion
+from lesionlab.names import listed, suggestion
 
+FOLD_PROTOCOLS = ("folds", "leave_one_out")  # those that give every fold a folder of its own
 UNLABELLED = -1  # the stratum of subjects without a lesion mask
+
+_log = logging.getLogger(__name__)
 
 
 class SplitOptions(BaseModel):
@@ -22,11 +26,14 @@ class SplitOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    protocol: Literal["holdout", "leave_one_out"] = "holdout"
-    test: int | float = Field(5, ge=0, description="test subjects (holdout); leave_one_out tests the fold's subject")
+    protocol: Literal["holdout", "folds", "leave_one_out"] = Field(
+        "holdout", description="one split; or one of so many folds, each of which tests others; or a fold per subject"
+    )
+    test: int | float = Field(5, ge=0, description="test subjects (holdout); the other protocols test the fold's own")
     validation: int | float = Field(3, ge=0, description="validation subjects")
     strata: int = Field(3, ge=1, description="groups of equal size, by lesion volume, that each split draws from alike")
-    fold: int = Field(0, ge=0, description="leave_one_out: which subject is the test one, in the order of their names")
+    folds: int = Field(5, ge=2, description="folds: how many; each subject is tested in one of them")
+    fold: int = Field(0, ge=0, description="which fold this is; under leave_one_out they have the order of the names")
     seed: int = 0
     keep: str | None = Field(
         None, description="an earlier split record (CSV with subject and split): its subjects stay where they were"
@@ -34,6 +41,12 @@ class SplitOptions(BaseModel):
     new: Literal["train", "draw"] = Field(
         "train", description="subjects that `keep` (or the cohort's own split) does not name; draw: as the sizes ask"
     )
+    may_lack: tuple[str, ...] = Field((), description="lesion classes that no training subject needs to have")
+
+    @property
+    def in_folds(self) -> bool:
+        """Whether this is one of several splits of the same subjects."""
+        return self.protocol in FOLD_PROTOCOLS
 
 
 def split_subjects(table: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
@@ -41,6 +54,10 @@ def split_subjects(table: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
 
     Within each stratum of lesion volume the subjects are drawn at random by the seed; each split's share of a stratum
     is within one subject of proportional. The same subjects and options give the same split in any order of rows.
+
+    ``protocol: folds`` deals the subjects to ``folds`` groups, stratum by stratum, and tests group number ``fold``:
+    over all folds each subject is tested once; the groups, and their shares of a stratum, differ by one subject at
+    most. ``leave_one_out`` has a group per subject. Validation is drawn from the others, as ever.
 
     A subject with a split already (``options.keep``, else the table's own) keeps it, whoever else is in the cohort.
     The others go to train, or, with ``new: draw``, are drawn until test and validation have the sizes asked for.
@@ -53,8 +70,8 @@ def split_subjects(table: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
         The cohort with ``split`` filled.
 
     Raises:
-        InputError: no subject is left for training, a fold that does not exist, a record that cannot be read, or a
-            protocol that has no room for splits given beforehand.
+        InputError: no subject is left for training, a fold that does not exist, more folds than subjects, a record that
+            cannot be read, or a protocol that has no room for splits given beforehand.
     """
     strata = _strata(_subject_volumes(table), options.strata)
     kept = _kept(table, options)
@@ -84,6 +101,39 @@ def read_split(file: Path | str) -> dict[str, str]:
         cure=f"{suggestion(wrong or '', SPLITS)}correct the record that `splits.keep` names",
         file=file,
     )
+
+
+def check_classes_to_learn(table: pd.DataFrame, lesions: pd.DataFrame, options: SplitOptions) -> None:
+    """Refuse a split whose training subjects all lack a class that others have; say what the test subjects all lack.
+
+    A class that nobody has is no fault of the split.
+
+    Args:
+        table: a cohort with ``split`` filled.
+        lesions: columns ``study``, ``lesion_class`` and ``ml``, a row per labelled study and class.
+        options: what the split was made with; classes in ``may_lack`` are let through with a warning.
+
+    Raises:
+        InputError: no training subject has a lesion of a class, and ``may_lack`` does not name it.
+    """
+    about = table.drop_duplicates("study").set_index("study")[["subject", "split"]]
+    there = lesions[lesions["ml"] > 0].join(about, on="study", how="inner")
+    have = {name: set(there.loc[there["split"] == name, "lesion_class"]) for name in SPLITS}
+    where = f" of fold {options.fold}" if options.in_folds else ""
+    unlearnt = [name for name in dict.fromkeys(there["lesion_class"]) if name not in have["train"]]
+    if forbidden := [name for name in unlearnt if name not in options.may_lack]:
+        holders = there[there["lesion_class"].isin(forbidden)]
+        raise InputError(
+            f"no training subject{where} has {listed(forbidden)}, so nothing can learn it",
+            given=f"only {listed(sorted(set(holders['subject'] + ' (' + holders['split'] + ')')))}",
+            allowed="at least one training subject with a lesion of each class that the cohort has",
+            cure="change splits.seed, splits.validation or the number of folds, or name the class in splits.may_lack",
+        )
+    if unlearnt:
+        _log.warning("split: no training subject%s has %s: it cannot be learnt", where, listed(unlearnt))
+    untested = [name for name in dict.fromkeys(there["lesion_class"]) if name not in have["test"]]
+    if untested and (table["split"] == "test").any():
+        _log.warning("split: no test subject%s has %s: it cannot be scored", where, listed(untested))
 
 
 def split_record(table: pd.DataFrame, options: SplitOptions | None = None) -> pd.DataFrame:
@@ -118,9 +168,9 @@ def _kept(table: pd.DataFrame, options: SplitOptions) -> pd.Series:
     """The split of the subjects that have one beforehand, by name."""
     own = table[table["split"] != ""].groupby("subject")["split"].first()
     kept = {**own, **(read_split(options.keep) if options.keep is not None else {})}
-    if kept and options.protocol == "leave_one_out":
+    if kept and options.in_folds:
         raise InputError(
-            "leave_one_out has no room for splits given beforehand",
+            f"{options.protocol} has no room for splits given beforehand",
             given=f"splits.keep {options.keep}" if options.keep is not None else "a split in the cohort's own table",
             allowed="one of both",
             cure="set splits.protocol to holdout, or take the given split away",
@@ -134,29 +184,41 @@ def _drawn(strata: pd.Series, kept: pd.Series, options: SplitOptions) -> dict[st
     free = strata.drop(index=kept.index)
     if len(kept) and options.new == "train":
         return {}
-    held_out = options.protocol == "leave_one_out"
     rng = np.random.default_rng(options.seed)
-    sizes = {"test": 1 if held_out else _count(options.test, len(strata))}
+    tested = _fold(strata, options) if options.in_folds else None
+    sizes = {"test": _count(options.test, len(strata)) if tested is None else len(tested)}
     sizes["validation"] = _count(options.validation, len(strata))
     if not len(kept):
         _check_sizes(len(strata), sizes, options)
     drawn: dict[str, list[str]] = {}
     for name, size in sizes.items():
         lacking = min(max(0, size - int((kept == name).sum())), len(free))
-        drawn[name] = _fold(free, options) if held_out and name == "test" else _draw(free, lacking, rng)
+        drawn[name] = tested if tested is not None and name == "test" else _draw(free, lacking, rng)
         free = free.drop(index=drawn[name])
     return drawn
 
 
 def _fold(strata: pd.Series, options: SplitOptions) -> list[str]:
-    if options.fold >= len(strata):
+    """The test subjects of this fold: every so-manieth of all, in the order of their strata, by chance within each."""
+    alone = options.protocol == "leave_one_out"
+    count = len(strata) if alone else options.folds
+    if count > len(strata):
+        raise InputError(
+            "there are more folds than subjects",
+            given=f"splits.folds {count} of {len(strata)} subjects",
+            allowed=f"2 to {len(strata)}",
+            cure="lower splits.folds, or add subjects to the cohort",
+        )
+    if options.fold >= count:
         raise InputError(
             "the fold does not exist",
             given=f"fold {options.fold}",
-            allowed=f"0 to {len(strata) - 1}, one per subject",
+            allowed=f"0 to {count - 1}, one per subject" if alone else f"0 to {count - 1}, as splits.folds is {count}",
             cure="choose one of these folds",
         )
-    return [str(strata.index[options.fold])]
+    order = np.arange(len(strata)) if alone else np.random.default_rng(options.seed).permutation(len(strata))
+    dealt = strata.index if alone else strata.iloc[order].sort_values(kind="stable").index
+    return [str(subject) for subject in dealt[options.fold :: count]]
 
 
 def _count(size: int | float, subjects: int) -> int:

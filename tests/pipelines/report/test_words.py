@@ -136,6 +136,7 @@ def test_leaving_one_out_is_not_told_as_drawn_at_random(facts):
     assert "divided at random" in steps(facts())["Split"]
     told = steps(facts(splits={"protocol": "leave_one_out"}))["Split"]
     assert "One subject was left out" in told and "random" not in told
+    assert "dealt to 7 folds" in steps(facts(splits={"protocol": "folds", "folds": 7}))["Split"]
 
 
 def test_how_much_of_the_lesions_lies_in_the_slices(facts):

@@ -1,4 +1,4 @@
-"""What came of a trial, as every page of it tells: that of one run, and that of the folds of a leave-one-out."""
+"""What came of a trial, as every page of it tells: that of one run, and that of the folds of an experiment."""
 
 from __future__ import annotations
 

@@ -237,6 +237,11 @@ def _preparation(facts: Facts) -> list[Step]:
 def _how_divided(options: Parameters) -> str:
     if options.splits.protocol == "leave_one_out":
         return "One subject was left out to be tested on; each fold leaves out another."
+    if options.splits.protocol == "folds":
+        return (
+            f"Subjects were dealt to {options.splits.folds} folds at random, balanced by lesion volume; each fold is "
+            "tested once, by what has learnt from the others."
+        )
     return "Subjects were divided at random, balanced by lesion volume."
 
 
