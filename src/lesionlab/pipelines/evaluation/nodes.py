@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
@@ -13,6 +14,7 @@ from lesionlab.methods.applying import draw, segment
 from lesionlab.methods.base import Method
 from lesionlab.metrics import calibration, segmentation, statistics, synthesis
 from lesionlab.metrics.distances import chunks
+from lesionlab.names import listed
 from lesionlab.parameters import CohortOptions, PublishedScore, StatisticsOptions
 from lesionlab.pipelines.evaluation.reliability import error_of
 from lesionlab.slices.cutting import IMAGE_BACKGROUND, NORMAL_BRAIN
@@ -25,6 +27,8 @@ from lesionlab.trials.published import own_paper_first, with_equal_epochs
 PAIRED, FLOOR, ALL = "paired", "floor", "all"
 MEAN_IMAGE, ATLAS = "mean image", "atlas"
 NORMAL_FLOOR = "all normal"
+
+_log = logging.getLogger(__name__)
 
 # Scores of one study: its slices, their rows of the table, and what every score is told to belong to.
 _Score = Callable[[SliceArrays, pd.DataFrame, Mapping[str, object]], Iterator[pd.DataFrame]]
@@ -86,14 +90,29 @@ def _mean_image(slices: SliceStore, subjects: Sequence[str]) -> np.ndarray:
 def score_segmentation(
     plan: TrialPlan, slices: SliceStore, segmenters: Mapping[str, TrainingRun], cohort: CohortOptions
 ) -> pd.DataFrame:
-    """Each test subject segmented by every segmenter of the trial, beside two floors."""
+    """Each test subject segmented by every segmenter of the trial, beside two floors.
+
+    A class that no test subject has in the slices is left out: its Dice would say who found nothing where nothing is.
+    """
 
     def scorers() -> Iterator[_Score]:
         for case in plan.segmenters:
             yield _segmentation_scorer(_found_by(case, segmenters[case.key].method()), slices.classes)
         yield _segmentation_scorer(lambda real: _segmentation_floors(real.labels, slices.classes, plan), slices.classes)
 
-    return _by_subject(slices, scorers(), {"cohort": cohort.name})
+    scores = _by_subject(slices, scorers(), {"cohort": cohort.name})
+    absent = _absent_classes(slices)
+    if absent:
+        _log.warning("no test subject has %s in the slices: left out of the segmentation scores", listed(absent))
+    return scores[~scores["class"].isin(absent)].reset_index(drop=True)
+
+
+def _absent_classes(slices: SliceStore) -> list[str]:
+    """The classes that no test subject has, where there is a lesion of another class at all."""
+    labels = slices.rows("labels", slices.select("test"))
+    codes = {int(code) for part in chunks(len(labels)) for code in np.unique(labels[part])}
+    has = {name: code in codes for code, name in enumerate(slices.classes, start=segmentation.FIRST_LESION)}
+    return [name for name in has if not has[name]] if any(has.values()) else []
 
 
 _Found = list[tuple[dict[str, object], np.ndarray]]  # whose it is, and the label maps
