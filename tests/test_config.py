@@ -126,8 +126,9 @@ def test_the_default_lives_in_data_itself(conf, env):
     assert (made["globals"]["workspace"], made["globals"]["results"]) == ("data", "data")
 
 
-def test_a_fold_has_a_folder_within_the_experiments(conf):
-    splits = {"protocol": "leave_one_out", "fold": 2}
+@pytest.mark.parametrize("protocol", ["leave_one_out", "folds"])
+def test_a_fold_has_a_folder_within_the_experiments(conf, protocol):
+    splits = {"protocol": protocol, "fold": 2}
     made = small(conf, {"splits": splits})
     assert made["globals"]["workspace"] == "data/experiments/small"
     assert made["globals"]["results"] == "data/experiments/small/fold2"

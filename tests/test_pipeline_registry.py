@@ -195,7 +195,7 @@ def test_no_two_datasets_share_a_file(catalog):
 
 def test_what_depends_on_the_split_lies_with_the_fold(catalog):
     shared = {name for name, entry in catalog.items() if "${globals:workspace}" in entry.get("filepath", "")}
-    stages = {"scans", "studies", "quarantine", "coregistered", "brains", "unbiased"}
+    stages = {"scans", "studies", "lesions", "quarantine", "coregistered", "brains", "unbiased"}
     stages |= {"cohort_scans", "cohort_presence", "cohort_oddities", "cohort_page"}
     assert {name for name in shared if not name.startswith("{trial}.pooled_")} == stages
     assert all(

@@ -1,7 +1,7 @@
 """Configuration that fails early: an experiment or a parameter that does not exist is refused with the nearest name.
 
 The loader also gives the catalog two globals: ``workspace``, the folder the experiment's data lives in, and
-``results``, the same folder or, in folds, the fold's own folder within it.
+``results``, the same folder or, where subjects are split into folds, the fold's own folder within it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from click import ClickException
 from kedro.config import OmegaConfigLoader
 from pydantic import ValidationError
 
+from lesionlab.cohort.splits import FOLD_PROTOCOLS
 from lesionlab.parameters import Parameters, known_names, merged
 
 _DEFAULT_ENVIRONMENTS = ("base", "local")
@@ -47,7 +48,7 @@ class ExperimentConfigLoader(OmegaConfigLoader):
         name = parameters.get("workspace") or self.env
         workspace = _DATA if name in (None, *_DEFAULT_ENVIRONMENTS) else f"{_DATA}/experiments/{name}"
         splits = parameters.get("splits") or {}
-        folds = splits.get("protocol", "holdout") != "holdout"
+        folds = splits.get("protocol") in FOLD_PROTOCOLS
         return {"workspace": workspace, "results": f"{workspace}/fold{splits.get('fold', 0)}" if folds else workspace}
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lesionlab.cohort.splits import SplitOptions, split_record, split_subjects
+from lesionlab.cohort.splits import SplitOptions, check_classes_to_learn, split_record, split_subjects
 from lesionlab.cohort.table import cohort_table
 from lesionlab.errors import InputError
 
@@ -119,6 +120,105 @@ def test_a_fold_that_does_not_exist() -> None:
         split_subjects(table([1.0] * 4), SplitOptions(protocol="leave_one_out", fold=4, validation=1))
 
 
+@st.composite
+def in_folds(draw: st.DrawFn) -> tuple[pd.DataFrame, SplitOptions]:
+    cohort, options = draw(cases())
+    subjects = cohort["subject"].nunique()
+    count = draw(st.integers(2, subjects))
+    validation = draw(st.integers(0, subjects - -(-subjects // count) - 1))
+    numbers = {"strata": options.strata, "seed": options.seed, "validation": validation, "folds": count}
+    return cohort, SplitOptions(protocol="folds", **numbers)
+
+
+def each_fold(cohort: pd.DataFrame, options: SplitOptions) -> list[dict[str, set[str]]]:
+    chosen = [options.model_copy(update={"fold": fold}) for fold in range(options.folds)]
+    return [splits(split_subjects(cohort, one)) for one in chosen]
+
+
+@FEW
+@given(in_folds())
+def test_folds_test_each_subject_once_and_are_of_equal_size(case: tuple[pd.DataFrame, SplitOptions]) -> None:
+    cohort, options = case
+    tested = [found["test"] for found in each_fold(cohort, options)]
+    assert sorted(subject for fold in tested for subject in fold) == sorted(set(cohort["subject"]))
+    assert max(map(len, tested)) - min(map(len, tested)) <= 1
+
+
+@FEW
+@given(in_folds())
+def test_within_a_fold_no_subject_is_in_two_splits(case: tuple[pd.DataFrame, SplitOptions]) -> None:
+    cohort, options = case
+    for found in each_fold(cohort, options):
+        assert len(found["validation"]) == options.validation and found["train"]
+        assert sum(map(len, found.values())) == len(set.union(*found.values())) == cohort["subject"].nunique()
+
+
+@FEW
+@given(in_folds())
+def test_each_fold_gets_its_share_of_each_stratum(case: tuple[pd.DataFrame, SplitOptions]) -> None:
+    cohort, options = case
+    strata = split_record(split_subjects(cohort, options), options).set_index("subject")["stratum"]
+    for stratum in set(strata):
+        shares = [int((strata[sorted(found["test"])] == stratum).sum()) for found in each_fold(cohort, options)]
+        assert max(shares) - min(shares) <= 1
+
+
+@FEW
+@given(in_folds(), st.integers(0, 99))
+def test_folds_do_not_depend_on_the_order_of_rows(case: tuple[pd.DataFrame, SplitOptions], seed: int) -> None:
+    cohort, options = case
+    assert each_fold(cohort.sample(frac=1, random_state=seed), options) == each_fold(cohort, options)
+
+
+def test_the_seed_decides_who_is_in_which_fold() -> None:
+    cohort = table(list(np.arange(12.0)))
+    found = {str(each_fold(cohort, SplitOptions(protocol="folds", folds=4, seed=seed))) for seed in range(4)}
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"folds": 5}, "more folds than subjects.*splits.folds 5 of 4 subjects.*2 to 4"),
+        ({"folds": 2, "fold": 2}, "the fold does not exist.*fold 2.*0 to 1, as splits.folds is 2"),
+        ({"folds": 2, "validation": 2}, "training split is empty.*4 subjects, protocol folds, test 2, validation 2"),
+    ],
+)
+def test_folds_that_cannot_be(options: dict[str, int], words: str) -> None:
+    with pytest.raises(InputError, match=f"(?s){words}"):
+        split_subjects(table([1.0] * 4), SplitOptions(protocol="folds", **{"validation": 0, **options}))
+
+
+def divided(**split: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Subjects a to d, split as told, all with edema, c and d with tumor; nobody has a cavity."""
+    rows = table([1.0] * 4).assign(subject=list("abcd"), study=list("abcd")).assign(split=list(split.values()))
+    has = [(study, name, ml) for study in "abcd" for name, ml in (("edema", 1.0), ("cavity", 0.0))]
+    tumor = [("a", "tumor", 0.0), ("b", "tumor", 0.0), ("c", "tumor", 2.0), ("d", "tumor", 0.1)]
+    return rows, pd.DataFrame([*has, *tumor], columns=["study", "lesion_class", "ml"])
+
+
+def test_a_class_that_no_training_subject_has_is_an_error_or_allowed(caplog: pytest.LogCaptureFixture) -> None:
+    rows, lesions = divided(a="train", b="train", c="test", d="validation")
+    options = SplitOptions(protocol="folds", fold=2, folds=4)
+    with pytest.raises(InputError, match=r"no training subject of fold 2 has tumor.*c \(test\), d \(validation\)"):
+        check_classes_to_learn(rows, lesions, options)
+    with pytest.raises(InputError, match=r"no training subject has tumor.*splits\.may_lack"):
+        check_classes_to_learn(rows, lesions, SplitOptions(may_lack=("edema",)))
+    assert not caplog.messages
+    check_classes_to_learn(rows, lesions, options.model_copy(update={"may_lack": ("tumor",)}))
+    assert caplog.messages == ["split: no training subject of fold 2 has tumor: it cannot be learnt"]
+
+
+def test_a_class_that_no_test_subject_has_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    rows, lesions = divided(a="test", b="test", c="train", d="validation")
+    check_classes_to_learn(rows, lesions, SplitOptions(protocol="folds", fold=1))
+    assert caplog.messages == ["split: no test subject of fold 1 has tumor: it cannot be scored"]
+    caplog.clear()
+    check_classes_to_learn(*divided(a="train", b="validation", c="train", d="train"), SplitOptions())  # none is tested
+    check_classes_to_learn(rows, lesions.iloc[:0], SplitOptions())  # no masks
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize(("test", "validation"), [(4, 0), (2, 2), (9, 0), (1, 9), (0.5, 0.5)])
 def test_an_empty_training_split(test: float, validation: float) -> None:
     with pytest.raises(
@@ -187,11 +287,14 @@ def test_a_record_that_cannot_be_used(tmp_path: Path, text: str | None, words: s
         split_subjects(table([1.0] * 3), SplitOptions(keep=str(path)))
 
 
-def test_a_given_split_and_leave_one_out_contradict_each_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["leave_one_out", "folds"])
+def test_a_given_split_and_folds_contradict_each_other(
+    tmp_path: Path, protocol: Literal["leave_one_out", "folds"]
+) -> None:
     cohort = table([1.0] * 4)
     path = record(tmp_path, split_subjects(cohort, SplitOptions(test=1, validation=0)))
-    with pytest.raises(InputError, match="leave_one_out has no room.*splits.keep"):
-        split_subjects(cohort, SplitOptions(protocol="leave_one_out", validation=0, keep=path))
+    with pytest.raises(InputError, match=f"{protocol} has no room.*splits.keep"):
+        split_subjects(cohort, SplitOptions(protocol=protocol, folds=2, validation=0, keep=path))
 
 
 def test_a_record_wins_over_the_cohorts_own_split(tmp_path: Path) -> None:

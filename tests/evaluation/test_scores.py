@@ -161,6 +161,17 @@ def test_the_highest_class_is_named_in_its_floor(new_slices, truth, score_segmen
     assert set(scores["method"]) == {"unet", "all rim", "all normal"}
 
 
+def test_a_class_that_no_test_subject_has_is_not_scored(new_slices, truth, score_segmenters, caplog):
+    slices = new_slices()
+    there = set(score_segmenters(slices, {"real": Fixed(truth)})["class"])
+    (slices.root / "store.json").write_text('{"sequences": ["T1w", "FLAIR"], "classes": ["edema", "tumor", "cavity"]}')
+    (slices.root / "receipt.json").write_text('{"fingerprint": "", "files": {}}')
+    assert there == {"edema", "tumor", "lesion"} and not caplog.messages
+    scores = score_segmenters(SliceStore(slices.root), {"real": Fixed(truth)})
+    assert set(scores["class"]) == there
+    assert "no test subject has cavity in the slices: left out of the segmentation scores" in caplog.messages
+
+
 def test_every_line_knows_its_synthesizer_its_size_and_its_seed(new_slices, truth, score_segmenters):
     segmenters = {"real": Fixed(truth), "real+50%": Fixed(truth)}
     scores = score_segmenters(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -12,9 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from lesionlab.cohort.readers.tables import read_table
 from lesionlab.cohort.table import SPLITS, CohortSchema
 from lesionlab.errors import InputError
-from lesionlab.names import suggestion
+from lesionlab.names import listed, suggestion
 
+FOLD_PROTOCOLS = ("folds", "leave_one_out")  # those that give every fold a folder of its own
 UNLABELLED = -1  # the stratum of subjects without a lesion mask
+
+_log = logging.getLogger(__name__)
 
 
 class SplitOptions(BaseModel):
@@ -22,12 +26,14 @@ class SplitOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    protocol: Literal["holdout", "folds", "leave_one_out"] = "holdout"
-    test: int | float = Field(5, ge=0, description="test subjects (holdout); the other protocols test the fold's")
+    protocol: Literal["holdout", "folds", "leave_one_out"] = Field(
+        "holdout", description="one split; or one of so many folds, each of which tests others; or a fold per subject"
+    )
+    test: int | float = Field(5, ge=0, description="test subjects (holdout); the other protocols test the fold's own")
     validation: int | float = Field(3, ge=0, description="validation subjects")
     strata: int = Field(3, ge=1, description="groups of equal size, by lesion volume, that each split draws from alike")
-    folds: int = Field(5, ge=2, description="folds: how many groups of subjects, each of which is tested once")
-    fold: int = Field(0, ge=0, description="which fold is tested; leave_one_out: a subject, in the order of the names")
+    folds: int = Field(5, ge=2, description="folds: how many; each subject is tested in one of them")
+    fold: int = Field(0, ge=0, description="which fold this is; under leave_one_out they have the order of the names")
     seed: int = 0
     keep: str | None = Field(
         None, description="an earlier split record (CSV with subject and split): its subjects stay where they were"
@@ -35,11 +41,12 @@ class SplitOptions(BaseModel):
     new: Literal["train", "draw"] = Field(
         "train", description="subjects that `keep` (or the cohort's own split) does not name; draw: as the sizes ask"
     )
+    may_lack: tuple[str, ...] = Field((), description="lesion classes that no training subject needs to have")
 
     @property
     def in_folds(self) -> bool:
-        """Whether each subject is tested in one of several runs."""
-        return self.protocol != "holdout"
+        """Whether this is one of several splits of the same subjects."""
+        return self.protocol in FOLD_PROTOCOLS
 
 
 def split_subjects(table: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
@@ -47,6 +54,10 @@ def split_subjects(table: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
 
     Within each stratum of lesion volume the subjects are drawn at random by the seed; each split's share of a stratum
     is within one subject of proportional. The same subjects and options give the same split in any order of rows.
+
+    ``protocol: folds`` deals the subjects to ``folds`` groups, stratum by stratum, and tests group number ``fold``:
+    over all folds each subject is tested once; the groups, and their shares of a stratum, differ by one subject at
+    most. ``leave_one_out`` has a group per subject. Validation is drawn from the others, as ever.
 
     A subject with a split already (``options.keep``, else the table's own) keeps it, whoever else is in the cohort.
     The others go to train, or, with ``new: draw``, are drawn until test and validation have the sizes asked for.
@@ -59,8 +70,8 @@ def split_subjects(table: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
         The cohort with ``split`` filled.
 
     Raises:
-        InputError: no subject is left for training, a fold that does not exist, a record that cannot be read, or a
-            protocol that has no room for splits given beforehand.
+        InputError: no subject is left for training, a fold that does not exist, more folds than subjects, a record that
+            cannot be read, or a protocol that has no room for splits given beforehand.
     """
     strata = _strata(_subject_volumes(table), options.strata)
     kept = _kept(table, options)
@@ -90,6 +101,39 @@ def read_split(file: Path | str) -> dict[str, str]:
         cure=f"{suggestion(wrong or '', SPLITS)}correct the record that `splits.keep` names",
         file=file,
     )
+
+
+def check_classes_to_learn(table: pd.DataFrame, lesions: pd.DataFrame, options: SplitOptions) -> None:
+    """Refuse a split whose training subjects all lack a class that others have; say what the test subjects all lack.
+
+    A class that nobody has is no fault of the split.
+
+    Args:
+        table: a cohort with ``split`` filled.
+        lesions: columns ``study``, ``lesion_class`` and ``ml``, a row per labelled study and class.
+        options: what the split was made with; classes in ``may_lack`` are let through with a warning.
+
+    Raises:
+        InputError: no training subject has a lesion of a class, and ``may_lack`` does not name it.
+    """
+    about = table.drop_duplicates("study").set_index("study")[["subject", "split"]]
+    there = lesions[lesions["ml"] > 0].join(about, on="study", how="inner")
+    have = {name: set(there.loc[there["split"] == name, "lesion_class"]) for name in SPLITS}
+    where = f" of fold {options.fold}" if options.in_folds else ""
+    unlearnt = [name for name in dict.fromkeys(there["lesion_class"]) if name not in have["train"]]
+    if forbidden := [name for name in unlearnt if name not in options.may_lack]:
+        holders = there[there["lesion_class"].isin(forbidden)]
+        raise InputError(
+            f"no training subject{where} has {listed(forbidden)}, so nothing can learn it",
+            given=f"only {listed(sorted(set(holders['subject'] + ' (' + holders['split'] + ')')))}",
+            allowed="at least one training subject with a lesion of each class that the cohort has",
+            cure="change splits.seed, splits.validation or the number of folds, or name the class in splits.may_lack",
+        )
+    if unlearnt:
+        _log.warning("split: no training subject%s has %s: it cannot be learnt", where, listed(unlearnt))
+    untested = [name for name in dict.fromkeys(there["lesion_class"]) if name not in have["test"]]
+    if untested and (table["split"] == "test").any():
+        _log.warning("split: no test subject%s has %s: it cannot be scored", where, listed(untested))
 
 
 def split_record(table: pd.DataFrame, options: SplitOptions | None = None) -> pd.DataFrame:
@@ -141,30 +185,38 @@ def _drawn(strata: pd.Series, kept: pd.Series, options: SplitOptions) -> dict[st
     if len(kept) and options.new == "train":
         return {}
     rng = np.random.default_rng(options.seed)
-    tested = _fold(strata, options) if options.in_folds else []
-    sizes = {"test": len(tested) if options.in_folds else _count(options.test, len(strata))}
+    tested = _fold(strata, options) if options.in_folds else None
+    sizes = {"test": _count(options.test, len(strata)) if tested is None else len(tested)}
     sizes["validation"] = _count(options.validation, len(strata))
     if not len(kept):
         _check_sizes(len(strata), sizes, options)
     drawn: dict[str, list[str]] = {}
     for name, size in sizes.items():
         lacking = min(max(0, size - int((kept == name).sum())), len(free))
-        drawn[name] = tested if options.in_folds and name == "test" else _draw(free, lacking, rng)
+        drawn[name] = tested if tested is not None and name == "test" else _draw(free, lacking, rng)
         free = free.drop(index=drawn[name])
     return drawn
 
 
 def _fold(strata: pd.Series, options: SplitOptions) -> list[str]:
-    """The subjects of a fold: all folds are disjoint, of equal size but for one, and have each stratum alike."""
-    count = len(strata) if options.protocol == "leave_one_out" else options.folds
-    if options.fold >= count or count > len(strata):
+    """The test subjects of a fold: folds are disjoint, of equal size but for one, and have each stratum alike."""
+    alone = options.protocol == "leave_one_out"
+    count = len(strata) if alone else options.folds
+    if count > len(strata):
+        raise InputError(
+            "there are more folds than subjects",
+            given=f"splits.folds {count} of {len(strata)} subjects",
+            allowed=f"2 to {len(strata)}",
+            cure="lower splits.folds, or add subjects to the cohort",
+        )
+    if options.fold >= count:
         raise InputError(
             "the fold does not exist",
-            given=f"fold {options.fold} of {count}, {len(strata)} subjects",
-            allowed=f"folds 0 to {min(count, len(strata)) - 1}, with a subject each at least",
-            cure="choose one of these folds, or fewer folds",
+            given=f"fold {options.fold}",
+            allowed=f"0 to {count - 1}, one per subject" if alone else f"0 to {count - 1}, as splits.folds is {count}",
+            cure="choose one of these folds",
         )
-    if options.protocol == "leave_one_out":
+    if alone:
         return [str(strata.index[options.fold])]
     rng = np.random.default_rng(options.seed)
     groups = [rng.permutation(strata.index[strata == stratum]) for stratum in sorted(strata.unique())]

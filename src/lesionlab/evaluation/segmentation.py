@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -14,19 +15,26 @@ from lesionlab.evaluation.wording import limits
 from lesionlab.methods.applying import segment
 from lesionlab.methods.base import Method
 from lesionlab.metrics import segmentation
+from lesionlab.metrics.distances import chunks
+from lesionlab.names import listed
 from lesionlab.slices.cutting import NORMAL_BRAIN
 from lesionlab.slices.store import SliceArrays, SliceStore
 from lesionlab.training.runs import TrainingRun
 from lesionlab.trials.plan import NO_SYNTHESIZER, SegmenterCase, TrialPlan
 
 NORMAL_FLOOR = "all normal"
+
+_log = logging.getLogger(__name__)
 _NOTE = "The segmenters trained on real slices alone, and their floors."
 
 _Found = list[tuple[dict[str, object], np.ndarray]]  # whose it is, and the label maps
 
 
 def score(plan: TrialPlan, slices: SliceStore, segmenters: Mapping[str, TrainingRun], cohort: str) -> pd.DataFrame:
-    """Each test subject segmented by every segmenter of the trial, beside two floors; columns ``SCORE_COLUMNS``."""
+    """Each test subject segmented by every segmenter of the trial, beside two floors; columns ``SCORE_COLUMNS``.
+
+    A class that no test subject has in the slices is left out: its Dice would only count false alarms.
+    """
 
     def scorers() -> Iterator[Score]:
         for case in plan.segmenters:
@@ -34,7 +42,19 @@ def score(plan: TrialPlan, slices: SliceStore, segmenters: Mapping[str, Training
         if plan.segmenters:
             yield _scorer(lambda real: _floors(real.labels, slices.classes, plan), slices.classes)
 
-    return by_subject(slices, scorers(), {"cohort": cohort})
+    scores = by_subject(slices, scorers(), {"cohort": cohort})
+    absent = _absent_classes(slices)
+    if absent:
+        _log.warning("no test subject has %s in the slices: left out of the segmentation scores", listed(absent))
+    return scores[~scores["class"].isin(absent)].reset_index(drop=True)
+
+
+def _absent_classes(slices: SliceStore) -> list[str]:
+    """The classes that no test subject has, where there is a lesion of another class at all."""
+    labels = slices.rows("labels", slices.select("test"))
+    codes = {int(code) for part in chunks(len(labels)) for code in np.unique(labels[part])}
+    has = {name: code in codes for code, name in enumerate(slices.classes, start=segmentation.FIRST_LESION)}
+    return [name for name in has if not has[name]] if any(has.values()) else []
 
 
 def _found_by(case: SegmenterCase, method: Method) -> Callable[[SliceArrays], _Found]:

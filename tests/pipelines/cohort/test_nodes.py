@@ -63,7 +63,7 @@ def test_a_study_is_kept_without_what_it_may_lack(scans):
     given = {"layouts": {"mine": layout}, "sequences": ["T1w", "T2w"]}
     with pytest.raises(InputError, match="T2w is missing"):
         found(scans, **given)
-    kept, quarantine, *_ = found(scans, **given, cohort=FILES.model_copy(update={"may_lack": ["T2w"]}))
+    kept, _, quarantine, *_ = found(scans, **given, cohort=FILES.model_copy(update={"may_lack": ["T2w"]}))
     assert list(kept["study"]) == ["a", "b", "c"] and quarantine.empty
 
 
@@ -114,14 +114,14 @@ def test_a_smaller_phantom_leaves_no_subject_of_a_larger_one(folders):
 
 
 def test_good_studies_with_their_lesion_volume(scans):
-    studies, quarantine, *_ = found(scans)
+    studies, _, quarantine, *_ = found(scans)
     assert studies["study"].tolist() == ["a", "b", "c"] and quarantine.empty
     assert studies["lesion_ml"].tolist() == pytest.approx([0.1, 0.2, 0.3])
 
 
 def test_a_study_that_cannot_be_used_is_quarantined(scans, tmp_path):
     (tmp_path / "scans" / "b" / "t1.nii.gz").write_bytes(b"no scan")
-    studies, quarantine, *_ = found(scans)
+    studies, _, quarantine, *_ = found(scans)
     assert studies["study"].tolist() == ["a", "c"]
     assert quarantine["study"].tolist() == ["b"] and "t1.nii.gz" in quarantine["reason"].item()
 
@@ -137,7 +137,7 @@ def test_the_cohort_is_described_after_a_round_through_its_tables(scans, tmp_pat
     """The catalog keeps the tables as CSV: what the page is made of must survive it, a subject called 007 too."""
     (tmp_path / "scans" / "b").rename(tmp_path / "scans" / "007")
     (tmp_path / "scans" / "c" / "t1.nii.gz").write_bytes(b"no scan")
-    _, quarantine, *tables = found(scans)
+    _, _, quarantine, *tables = found(scans)
     entries = yaml.safe_load((REPOSITORY / "conf/base/catalog.yml").read_text(encoding="utf-8"))
     read = []
     for name, table in (("cohort_scans", tables[0]), ("cohort_presence", tables[1]), ("quarantine", quarantine)):
@@ -168,7 +168,7 @@ def test_a_cohort_without_any_lesion(scans, tmp_path):
 
 
 def test_the_split_is_the_cohorts_and_is_written_down(scans):
-    cohort, record = split(found(scans)[0], SplitOptions(test=1, validation=1, strata=1))
+    cohort, record = split(*found(scans)[:2], SplitOptions(test=1, validation=1, strata=1))
     assert sorted(cohort["split"]) == ["test", "train", "validation"]
     pd.testing.assert_frame_equal(record[["subject", "split"]], cohort[["subject", "split"]], check_like=True)
     assert record["lesion_ml"].tolist() == pytest.approx([0.1, 0.2, 0.3])
@@ -176,4 +176,4 @@ def test_the_split_is_the_cohorts_and_is_written_down(scans):
 
 def test_an_empty_training_split_is_refused(scans):
     with pytest.raises(InputError, match="the training split is empty"):
-        split(found(scans)[0], SplitOptions(test=2, validation=1))
+        split(*found(scans)[:2], SplitOptions(test=2, validation=1))

@@ -11,7 +11,7 @@ import pandas as pd
 from lesionlab.cohort.checks import CheckOptions, read_cohort
 from lesionlab.cohort.layout import find_layout
 from lesionlab.cohort.oddities import find_oddities
-from lesionlab.cohort.splits import SplitOptions, split_record, split_subjects
+from lesionlab.cohort.splits import SplitOptions, check_classes_to_learn, split_record, split_subjects
 from lesionlab.datasets.folders import Folders
 from lesionlab.errors import InputError
 from lesionlab.imaging.phantom import PhantomOptions, make_subject, subject_files, subject_name
@@ -64,8 +64,8 @@ def find_studies(
     sequences: list[str],
     lesion_classes: list[str],
     run_options: RunOptions,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The checked studies, those quarantined with their reasons, what every file is, and what each study has.
+) -> tuple[pd.DataFrame, ...]:
+    """The checked studies, their lesion volumes by class, those quarantined, what every file is, what each study has.
 
     Raises:
         InputError: nothing fits the layout, no study can be used, or no mask holds a lesion where one is required.
@@ -78,7 +78,7 @@ def find_studies(
     )
     root, layout = Path(scans["root"]), find_layout(layouts, cohort.layout)
     found = read_cohort(root, layout, sequences, lesion_classes, options, cohort.may_lack)
-    return found.table, found.quarantine, found.scans, found.presence
+    return found.table, found.lesions, found.quarantine, found.scans, found.presence
 
 
 def describe_cohort(
@@ -95,9 +95,14 @@ def describe_cohort(
     return oddities, render_cohort(scans, presence, quarantine, oddities, cohort=cohort.name, classes=classes)
 
 
-def split(studies: pd.DataFrame, options: SplitOptions) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The cohort with its split, and the split written down by subject."""
+def split(studies: pd.DataFrame, lesions: pd.DataFrame, options: SplitOptions) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The cohort with its split, and the split written down by subject.
+
+    Raises:
+        InputError: it cannot be split so, or no training subject has a lesion class that others have.
+    """
     table = split_subjects(studies, options)
+    check_classes_to_learn(table, lesions, options)
     if mlflow.active_run():
         mlflow.set_tag("cohort_fingerprint", cohort_fingerprint(table))
     return table, split_record(table, options)

@@ -18,7 +18,7 @@ def create_pipeline(**_: object) -> Pipeline:
             node(
                 nodes.find_studies,
                 ["scans", "params:cohort", "params:layouts", "params:sequences", "params:lesion_classes", "params:run"],
-                ["studies", "quarantine", "cohort_scans", "cohort_presence"],
+                ["studies", "lesions", "quarantine", "cohort_scans", "cohort_presence"],
                 name="find_studies",
             ),
             node(
@@ -27,7 +27,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["cohort_oddities", "cohort_page"],
                 name="describe_cohort",
             ),
-            node(nodes.split, ["studies", "params:splits"], ["cohort", "split_record"], name="split"),
+            node(nodes.split, ["studies", "lesions", "params:splits"], ["cohort", "split_record"], name="split"),
         ],
         tags=["cohort"],
     )

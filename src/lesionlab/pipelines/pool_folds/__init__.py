@@ -1,4 +1,4 @@
-"""One table over the folds of a leave-one-out experiment."""
+"""One table over the folds of an experiment."""
 
 from lesionlab.pipelines.pool_folds.pipeline import create_pipeline
 

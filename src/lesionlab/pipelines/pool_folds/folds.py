@@ -1,4 +1,4 @@
-"""The folds of a leave-one-out experiment: which there are, and what each has left."""
+"""The folds of an experiment: which there are, and what each has left."""
 
 from __future__ import annotations
 

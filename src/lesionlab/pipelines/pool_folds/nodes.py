@@ -1,4 +1,4 @@
-"""The folds of a leave-one-out experiment, read and pooled."""
+"""The folds of an experiment, pooled."""
 
 from __future__ import annotations
 

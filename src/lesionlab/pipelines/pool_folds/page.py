@@ -1,4 +1,4 @@
-"""The page of a leave-one-out experiment: what its folds say together, and pictures of those who were left out."""
+"""The page of an experiment in folds: what its folds say together, and pictures of those who were left out."""
 
 from __future__ import annotations
 

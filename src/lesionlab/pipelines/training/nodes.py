@@ -72,9 +72,6 @@ def _warn_of_absent_classes(plan: TrialPlan, slices: SliceStore) -> None:
                 len(subjects),
                 ", ".join(absent),
             )
-    tested = slices.table.iloc[slices.select("test")]
-    if absent := [name for name in slices.classes if not tested[f"pixels_{name}"].any()]:
-        _log.warning("no test slice has %s: only false alarms of it are scored", ", ".join(absent))
 
 
 Parts = list[tuple[SliceStore, np.ndarray]]  # slices of stores, in order
