@@ -21,7 +21,7 @@ IN_ORDER = [
     "find_studies",
     "describe_cohort",
     "split",
-    "say_plan",
+    "log_plan",
     "coregister",
     "brain",
     "bias",
@@ -165,7 +165,7 @@ def test_every_rooms_name_is_the_tag_of_its_nodes(pipelines):
         assert names(pipelines[room].only_nodes_with_tags(room)) == names(pipelines[room])
     main = pipelines[MAIN]
     tagged = names(main.only_nodes_with_tags("preprocess"))
-    assert tagged == set(IN_ORDER[IN_ORDER.index("say_plan") : IN_ORDER.index("qc_page") + 1])
+    assert tagged == set(IN_ORDER[IN_ORDER.index("log_plan") : IN_ORDER.index("qc_page") + 1])
     rooms = {
         "training": {"make_plan", "train_synthesizers", "train_segmenters"},
         "augmentation": {"synthesize"},

@@ -80,7 +80,7 @@ class RunOptions(BaseModel):
 
     @property
     def lenient(self) -> Self:
-        """For stages: whoever fails is left out, all others go on, and the run's end tells and judges."""
+        """For stages: a study that fails is left out, all others go on, and the run's end reports and judges."""
         return self.model_copy(update={"allow_failures": True})
 
     @property
@@ -98,7 +98,7 @@ class AugmentationOptions(BaseModel):
     conventional: ConventionalOptions = ConventionalOptions()  # type: ignore[call-arg]
     synthesizers: ConventionalOptions | None = Field(
         None,
-        description="chance changes of the slices that synthesizers learn from, which the papers have not; without "
+        description="random changes of the slices that synthesizers learn from, which the papers lack; without "
         "them discriminators know the slices of a few subjects by heart; null: none",
     )
 

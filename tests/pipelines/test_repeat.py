@@ -85,7 +85,7 @@ def test_another_seed_gives_other_tables(project, tmp_path):
 def test_the_plan_names_the_stages_that_a_parameter_concerns(project, tmp_path):
     copied = type(project)(shutil.copytree(project.root, tmp_path / "other"), project.env)
     copied.run(
-        "--pipelines=preprocess", "--to-nodes=say_plan", "--params=bias.tissue_fit.rounds=3,tissues.iterations=2"
+        "--pipelines=preprocess", "--to-nodes=log_plan", "--params=bias.tissue_fit.rounds=3,tissues.iterations=2"
     )
     causes = planned(copied.data).groupby("stage")["cause"].agg(set)
     assert causes["coregister"] == causes["brain"] == {"unchanged"}

@@ -23,7 +23,7 @@ from lesionlab.slices.batches import Slices
 from lesionlab.training.alone import alone_in
 from lesionlab.training.best import BestRule
 from lesionlab.training.checkpoint import load, load_method, save_method
-from lesionlab.training.ending import Diverged, not_finite, say_broken
+from lesionlab.training.ending import Diverged, not_finite, describe_broken
 from lesionlab.training.files import write_whole
 from lesionlab.training.history import Meter
 from lesionlab.training.loop import fit
@@ -94,12 +94,12 @@ def test_a_rate_of_a_thousand_stops_the_run(tmp_path, slices, bare, options, nam
 
 
 def test_which_broke_first():
-    assert say_broken({"a": (7, math.nan), "b": (6, math.inf), "c": (6, 1.0)}, 1e4) == (
+    assert describe_broken({"a": (7, math.nan), "b": (6, math.inf), "c": (6, 1.0)}, 1e4) == (
         "b, c",
         "are no longer finite",
         6,
     )
-    assert say_broken({"a": (2, -2e4)}, 1e4) == ("a", "is beyond the loss_limit of 10000", 2)
+    assert describe_broken({"a": (2, -2e4)}, 1e4) == ("a", "is beyond the loss_limit of 10000", 2)
 
 
 def test_the_meter_finds_what_broke():

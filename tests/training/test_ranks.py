@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lesionlab.training.device import say_norms
+from lesionlab.training.device import warn_of_norms
 from lesionlab.training.ending import earliest
 from lesionlab.training.randomness import seed_of
 from lesionlab.training.ranks import Ranks
@@ -36,5 +36,5 @@ def test_what_broke_first_in_any_process():
 @pytest.mark.parametrize(("layer", "said"), [(torch.nn.BatchNorm2d(2), True), (torch.nn.InstanceNorm2d(2), False)])
 def test_batch_norm_over_parts_is_told(caplog, layer, said):
     with caplog.at_level(logging.WARNING):
-        say_norms(torch.nn.Sequential(layer), torch.device("cpu"), sync=True)
+        warn_of_norms(torch.nn.Sequential(layer), torch.device("cpu"), sync=True)
     assert ("CPUs cannot join it" in caplog.text) == said

@@ -20,7 +20,7 @@ def bootstrap_ci(
     """Percentile bootstrap interval of the mean; subjects are resampled with replacement, and so are trainings.
 
     Subjects and trainings are crossed, and drawn independently of each other (Owen 2007, the pigeonhole bootstrap): the
-    interval tells of other subjects and of other trainings, where there are several. Of few trainings it tells too
+    interval covers other subjects and other trainings, where there are several. Of few trainings it covers too
     little: three resampled vary by 2/3 of what three new ones would. Where each subject has trainings of its own, as in
     the folds of a leave-one-out experiment, it is wider than need be. Given paired differences it is the interval of
     the mean difference.

@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 class WorkerLost(RuntimeError):
-    """A worker process ended without an answer: killed, most often for want of memory, or crashed in native code.
+    """A worker process ended without an answer: killed, most often for lack of memory, or crashed in native code.
 
     Attributes:
         tasks: the names of those that a worker had been given and that were not yielded: one of them killed it.

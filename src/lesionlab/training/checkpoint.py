@@ -72,12 +72,12 @@ def settle_best(coming: Path, kept: Path, step: int) -> None:
     """Let a new best weights' file take the place of the old one, if it is of this step; else remove it.
 
     A run goes on from its last checkpoint. A best of later steps would be of weights that it may never have again, for
-    not every device repeats itself; so a new one waits beside the old until the checkpoint tells of it.
+    not every device repeats itself; so a new one waits beside the old until the checkpoint names it.
 
     Args:
         coming: where the new one was written, with ``best`` beside its weights; nothing is done where it is absent.
         kept: where the best lies.
-        step: of the best that the checkpoint tells of.
+        step: of the best that the checkpoint names.
     """
     if not coming.exists():
         return

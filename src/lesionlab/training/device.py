@@ -91,7 +91,7 @@ def devices_here() -> list[str]:
     return ["auto", "cpu", *(name for name, there in accelerators.items() if there)]
 
 
-def say_norms(method: nn.Module, device: torch.device, sync: bool) -> None:
+def warn_of_norms(method: nn.Module, device: torch.device, sync: bool) -> None:
     """Warn that batch norm sees one process's part of a batch alone, where it does."""
     if (device.type != "cuda" or not sync) and any(isinstance(m, _BatchNorm) for m in method.modules()):
         why = "CPUs cannot join it" if device.type != "cuda" else "sync_batch_norm is off"

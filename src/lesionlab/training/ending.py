@@ -49,7 +49,7 @@ def earliest(broken: Sequence[Mapping[str, tuple[int, float]]]) -> dict[str, tup
     return found
 
 
-def say_broken(broken: Mapping[str, tuple[int, float]], limit: float | None) -> tuple[str, str, int]:
+def describe_broken(broken: Mapping[str, tuple[int, float]], limit: float | None) -> tuple[str, str, int]:
     """Which losses broke first, what became of them, and at which step, in words for :class:`Diverged`.
 
     Args:

@@ -161,7 +161,7 @@ def _ended_by_signal(status: int, lines: Sequence[str]) -> bool:
     return status in (-signal.SIGTERM, 128 + signal.SIGTERM) or any("SignalException" in line for line in lines)
 
 
-def tell_ending(place: Path, error: BaseException) -> None:
+def write_ending(place: Path, error: BaseException) -> None:
     """Leave word of what ended the processes, for the one that waits for them."""
     told: dict[str, Any] = {"kind": type(error).__name__}
     if isinstance(error, InputError):

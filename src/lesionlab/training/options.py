@@ -37,7 +37,7 @@ class TrainingOptions(BaseModel):
     )
     batch_size: int = Field(8, ge=1, description="slices per step, over all devices and parts together")
     accumulate: int = Field(
-        1, ge=1, description="parts that a batch is taken in, for want of memory; gradients are means over them"
+        1, ge=1, description="parts that a batch is taken in, to save memory; gradients are means over them"
     )
     seed: int = Field(0, ge=0, description="order of slices and everything drawn while training")
     precision: Literal["fp32", "bf16"] = "fp32"

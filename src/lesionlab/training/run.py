@@ -14,8 +14,8 @@ from lesionlab.methods.base import Method, inference_mode
 from lesionlab.slices.batches import Batch, SliceSource
 from lesionlab.training import checkpoint
 from lesionlab.training.best import Best
-from lesionlab.training.device import compile_networks, on_device, open_device, say_norms
-from lesionlab.training.ending import Diverged, earliest, not_finite, say_broken
+from lesionlab.training.device import compile_networks, on_device, open_device, warn_of_norms
+from lesionlab.training.ending import Diverged, earliest, not_finite, describe_broken
 from lesionlab.training.history import History, Meter, Stopwatch
 from lesionlab.training.identity import identify, require_same_run
 from lesionlab.training.loader import Loader, make_samplers, reads_ahead
@@ -32,7 +32,7 @@ from lesionlab.training.tracker import Tracker
 
 CHECKPOINT = "last.pt"
 BEST = "best.pt"
-COMING_BEST = "best.next.pt"  # until the checkpoint tells of it
+COMING_BEST = "best.next.pt"  # until the checkpoint names it
 TRAINED = "method.pt"
 HISTORY = "history.csv"
 IMAGES = "images"
@@ -98,7 +98,7 @@ class Run:
             make_samplers(streams, self.options, self.ranks.size)  # refuses what cannot be divided
             if not self.ranks.leads:
                 seed_everything(seed_of(self.options.seed, self.ranks.rank))
-            say_norms(self.method, self.fabric.device, self.options.sync_batch_norm)
+            warn_of_norms(self.method, self.fabric.device, self.options.sync_batch_norm)
 
     def _set_up(self) -> dict[str, Optimizer]:
         self.fabric.to_device(self.method)
@@ -245,7 +245,7 @@ class Run:
         """Losses are looked at when an entry or a checkpoint is due, since each look waits for the device."""
         broken = earliest(self.ranks.gather(self.meter.broken()))
         if broken:
-            raise self._diverged(*say_broken(broken, self.options.loss_limit))
+            raise self._diverged(*describe_broken(broken, self.options.loss_limit))
 
     def _require_finite(self, state: dict[str, Any]) -> None:
         broken = not_finite(state)

@@ -28,7 +28,7 @@ def require_room(method: nn.Module, options: TrainingOptions, folder: Path) -> N
     wanted, free = room_wanted(method, options), there + shutil.disk_usage(disk).free
     if free < wanted:
         raise InputError(
-            "the disk has not the room that the checkpoints of this training take",
+            "the disk lacks the room that the checkpoints of this training take",
             given=f"{free / _GIB:.2f} GiB for {folder}",
             allowed=f"{wanted / _GIB:.2f} GiB: a checkpoint{' and the best one' if options.best else ''}, each twice",
             cure="make room, or train into a folder on another disk; nothing was begun",

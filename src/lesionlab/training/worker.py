@@ -14,7 +14,7 @@ from lesionlab.errors import InputError
 from lesionlab.stages.parent import end_with_stdin
 from lesionlab.training.checkpoint import load_method
 from lesionlab.training.ending import Diverged
-from lesionlab.training.launch import ENDED, JOB, START, Job, tell_ending
+from lesionlab.training.launch import ENDED, JOB, START, Job, write_ending
 from lesionlab.training.stop import Interrupted
 
 _FAILED = 1
@@ -38,14 +38,14 @@ def _train(job: Job, place: Path, leads: bool) -> int:
         job.run(load_method(place / START).train(), leads)
     except (InputError, Diverged, Interrupted) as error:
         if leads:
-            tell_ending(place, error)
+            write_ending(place, error)
         else:
             print(error, file=sys.stderr)
             _wait_for(place / ENDED)
         return error.exit_status if isinstance(error, Interrupted) else _FAILED
     except Exception as error:
         if leads:
-            tell_ending(place, error)
+            write_ending(place, error)
         raise
     return 0
 

@@ -29,7 +29,7 @@ def _stages() -> list[Node]:
     }
     return [
         node(
-            planning.say_plan,
+            planning.log_plan,
             {
                 "coregister": "params:coregister",
                 "brain": "params:brain",
@@ -43,7 +43,7 @@ def _stages() -> list[Node]:
                 **{name: scans[name] for name in scans if name not in ("quality", "run_options")},
             },
             "plan",
-            name="say_plan",
+            name="log_plan",
         ),
         node(
             nodes.coregister,

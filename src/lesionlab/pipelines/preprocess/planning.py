@@ -39,7 +39,7 @@ PLAN_COLUMNS = ["stage", "study", "cause"]
 _log = logging.getLogger(__name__)
 
 
-def say_plan(
+def log_plan(
     cohort: pd.DataFrame,
     folders: Folders,
     coregister: CoregisterOptions,
