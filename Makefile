@@ -8,7 +8,7 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_DISABLE_AGENT_SKILLS_PROMPT := true
 
-.PHONY: help demo test lint format install folds clean
+.PHONY: help demo test lint format install folds pages clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ folds: install  ## the trial TRIAL of the experiment ENV over FOLDS folds, then 
 	done
 	@$(BIN)/kedro run --env=$(ENV) --pipelines=$(TRIAL)_pool_folds $(PARAMS:%=--params=%)
 	@$(BIN)/python -m lesionlab.reporting.open data/experiments/$(ENV)/08_reporting/$(TRIAL)/report.html
+
+pages: install  ## pages of the trials whose scores are kept in docs/reports
+	@$(BIN)/python docs/report_pages.py
 
 clean:  ## remove what runs wrote (data, runs), keep the environment
 	@rm -rf data/0* data/experiments mlflow.db mlartifacts

@@ -23,7 +23,7 @@ from lesionlab.slices.batches import Slices
 from lesionlab.training.alone import alone_in
 from lesionlab.training.best import BestRule
 from lesionlab.training.checkpoint import load, load_method, save_method
-from lesionlab.training.ending import Diverged, not_finite, describe_broken
+from lesionlab.training.ending import Diverged, describe_broken, not_finite
 from lesionlab.training.files import write_whole
 from lesionlab.training.history import Meter
 from lesionlab.training.loop import fit

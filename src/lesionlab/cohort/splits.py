@@ -59,8 +59,8 @@ def split_subjects(table: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
     over all folds each subject is tested once; the groups, and their shares of a stratum, differ by one subject at
     most. ``leave_one_out`` has a group per subject. Validation is drawn from the others, as ever.
 
-    A subject with a split already (``options.keep``, else the table's own) keeps it, whatever other subjects the cohort has.
-    The others go to train, or, with ``new: draw``, are drawn until test and validation have the sizes asked for.
+    A subject with a split already (``options.keep``, else the table's own) keeps it, whatever other subjects the cohort
+    has. The others go to train, or, with ``new: draw``, are drawn until test and validation have the sizes asked for.
 
     Args:
         table: a cohort (``CohortSchema``), ``lesion_ml`` filled where there are masks.

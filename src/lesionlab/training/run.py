@@ -15,7 +15,7 @@ from lesionlab.slices.batches import Batch, SliceSource
 from lesionlab.training import checkpoint
 from lesionlab.training.best import Best
 from lesionlab.training.device import compile_networks, on_device, open_device, warn_of_norms
-from lesionlab.training.ending import Diverged, earliest, not_finite, describe_broken
+from lesionlab.training.ending import Diverged, describe_broken, earliest, not_finite
 from lesionlab.training.history import History, Meter, Stopwatch
 from lesionlab.training.identity import identify, require_same_run
 from lesionlab.training.loader import Loader, make_samplers, reads_ahead
