@@ -162,7 +162,7 @@ def test_the_ablation_takes_away_one_part_each():
     for name in parameters.variants:
         assert recipes[name].options != recipes["cgsamr"].options
         assert recipes[name].training == recipes["cgsamr"].training
-    assert len({str(recipe.options) for recipe in recipes.values()}) == len(recipes)
+    assert len({(recipe.method, str(recipe.options)) for recipe in recipes.values()}) == len(recipes)
 
 
 def test_an_experiment_overrides_the_methods_file_which_overrides_the_papers_defaults():

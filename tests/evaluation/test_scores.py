@@ -22,6 +22,7 @@ class Fixed:
     """A trained method that answers what it is told to; it stands for its own training run."""
 
     name = "cgsamr"
+    prior = "atlas"
     task = TASK
 
     def __init__(self, segment=None, synthesize=None):
@@ -36,8 +37,8 @@ class Fixed:
     def segment(self, images):
         return torch.nn.functional.one_hot(self._segment(images).long(), TASK.classes).movedim(-1, 1).float()
 
-    def synthesize(self, labels, prior):
-        return self._synthesize(labels, prior)
+    def synthesize(self, batch):
+        return self._synthesize(batch.labels, batch.atlas)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ class Drawer:
     """Draws a label map's code and the atlas's first plane; notes how many slices it was asked for at once."""
 
     name = "drawer"
+    prior = "atlas"
 
     def __init__(self):
         self.asked = []
@@ -31,9 +32,9 @@ class Drawer:
     def parameters(self):
         return iter([torch.zeros(1)])
 
-    def synthesize(self, labels, prior):
-        self.asked.append(len(labels))
-        return torch.stack([labels / 10, prior[:, 0] / 10], dim=1)
+    def synthesize(self, batch):
+        self.asked.append(len(batch))
+        return torch.stack([batch.labels / 10, batch.atlas[:, 0] / 10], dim=1)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import pytest
 from lesionlab.datasets import Folders
 from lesionlab.errors import InputError
 from lesionlab.imaging.intensity.landmarks import LandmarkSet, landmarks_file
-from lesionlab.methods.unet import UNetOptions
 from lesionlab.parameters import AugmentationOptions, RunOptions
 from lesionlab.pipelines.augmentation.nodes import synthesize
 from lesionlab.pipelines.evaluation.nodes import check_leakage
@@ -24,7 +23,6 @@ from lesionlab.slices.store import SliceStore
 from lesionlab.stages.artifact import seal
 from lesionlab.stages.stage import run_stage
 from lesionlab.stages.subject_store import StudyResult, SubjectStore
-from lesionlab.training.options import TrainingOptions
 from lesionlab.training.runs import VALIDATED_ON, TrainingRun
 
 STUDIES = {"a": "a", "b": "b", "c": "c", "d_1": "d", "d_2": "d"}
@@ -33,8 +31,6 @@ COHORT = pd.DataFrame(
     [{"study": study, "subject": who, "split": SPLITS[who]} for study, who in STUDIES.items() for _ in range(2)]
 )
 ALL, SET = "cgsamr/2-subjects/seed-0", "2-subjects/seed-0"
-UNET = UNetOptions.model_validate({"network": {"width": 2, "depth": 2}})
-STEPS = TrainingOptions(constant=1, decay=0, unit="steps", batch_size=3, device="cpu")
 RUN = RunOptions()
 
 
@@ -57,7 +53,7 @@ def honest(tmp_path_factory, write_slices, new_plan) -> tuple[Path, Any]:
     plan = new_plan(slices, arms=("real", "real+50%"), sizes=(1, "all"))
     synthesizers = nodes.train_synthesizers(plan, slices, folders, augmentation, RUN)
     synthetic = synthesize(plan, slices, synthesizers, folders, augmentation)
-    nodes.train_segmenters(plan, slices, synthetic, folders, UNET, STEPS, augmentation, RUN)
+    nodes.train_segmenters(plan, slices, synthetic, folders, augmentation, RUN)
     return root, plan
 
 
