@@ -6,7 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lesionlab.trials.claims import FAILS, HOLDS, OPEN, claims_of, hold_against, parts_taken_away, summary, verdict
+from lesionlab.trials.claims import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    claims_of,
+    hold_against,
+    lowered_by,
+    parts_taken_away,
+    summary,
+    verdict,
+)
 
 CLASSES = ["edema", "cavity", "tumor"]
 SUBJECTS = [f"s{number}" for number in range(10)]
@@ -213,3 +223,17 @@ def test_the_summary_counts_verdicts(scores):
 )
 def test_verdict(low, high, p_value, sign, expected):
     assert verdict({"ci_low": low, "ci_high": high, "p_value": p_value}, sign) == expected
+
+
+def test_slices_that_lower_dice_by_the_papers_figures_are_claimed_to_lower_it():
+    rows = [("real", "none", 0.6), ("real+50%", "pix2pix", 0.5), ("real+50%", "samr", 0.7), ("real+25%", "other", 0.1)]
+    figures = pd.DataFrame(rows, columns=["protocol", "synthesizer", "published"])
+    figures = figures.assign(source="a paper", metric="dice", **{"class": "edema"})
+    assert lowered_by(figures) == {"pix2pix"}
+    arms = ["real", "real+50%", "conventional"]
+    claims = claims_of({"pix2pix": "pix2pix", "samr": "SAMR"}, (), arms, CLASSES, lowering={"pix2pix"})
+    assert [(claim.words, claim.sign) for claim in claims] == [
+        ("pix2pix's slices lower Dice (real+50% over real)", -1),
+        ("SAMR's slices raise Dice (real+50% over real)", 1),
+        ("SAMR's slices raise Dice more than conventional augmentation does (real+50% over conventional)", 1),
+    ]

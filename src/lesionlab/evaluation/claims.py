@@ -13,7 +13,7 @@ from lesionlab.figures import formats
 from lesionlab.figures.charts import METRIC_WORDS
 from lesionlab.metrics.statistics import StatisticsOptions
 from lesionlab.metrics.synthesis import BRAIN, WHOLE_IMAGE
-from lesionlab.trials.claims import claims_of, hold_against, parts_taken_away, summary
+from lesionlab.trials.claims import claims_of, hold_against, lowered_by, parts_taken_away, summary
 from lesionlab.trials.plan import TrialPlan
 
 FEW = 4  # comparisons of a claim, up to which its sentence names each
@@ -42,8 +42,10 @@ def held(
     scores = pd.concat([synthesis_scores, segmentation_scores], ignore_index=True)
     classes = [name for name in dict.fromkeys(scores["class"]) if name not in (BRAIN, WHOLE_IMAGE)]
     arms, variants = plan.options.arms, plan.variants()
-    claimed = claims_of(plan.titles(), plan.claims(), arms, classes, variants, plan.unpublished())
-    return hold_against(claimed, scores, figures_of(published, plan), seed=seed, resamples=options.resamples)
+    figures = figures_of(published, plan)
+    lowering = lowered_by(figures) if len(figures) else ()
+    claimed = claims_of(plan.titles(), plan.claims(), arms, classes, variants, plan.unpublished(), lowering)
+    return hold_against(claimed, scores, figures, seed=seed, resamples=options.resamples)
 
 
 def section(plan: TrialPlan, claims: pd.DataFrame) -> Section:

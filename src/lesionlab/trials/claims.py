@@ -76,6 +76,7 @@ def claims_of(
     classes: Sequence[str],
     variants: Collection[str] = (),
     unpublished: Collection[str] = (),
+    lowering: Collection[str] = (),
 ) -> list[Claim]:
     """The claims that a trial's synthesizers and arms can be held against.
 
@@ -88,19 +89,38 @@ def claims_of(
         variants: synthesizers that lack a part; nobody claims that their slices help, and claims that nobody makes
             would cost the others power.
         unpublished: those of the variants that no paper has, and of which the words say so.
+        lowering: synthesizers whose slices lower Dice by the papers' figures; no paper claims that they help.
     """
     whole = {name: title for name, title in titles.items() if name not in variants}
-    return [*_of_augmentation(whole, arms, classes), *_of_methods(titles, pairs, arms, classes, unpublished)]
+    return [*_of_augmentation(whole, arms, classes, lowering), *_of_methods(titles, pairs, arms, classes, unpublished)]
 
 
-def _of_augmentation(titles: Mapping[str, str], arms: Sequence[str], classes: Sequence[str]) -> Iterable[Claim]:
+def _of_augmentation(
+    titles: Mapping[str, str], arms: Sequence[str], classes: Sequence[str], lowering: Collection[str]
+) -> Iterable[Claim]:
     for name, title in titles.items():
         for arm, other, words in _HELP:
-            reference = other or next(iter(arms), "")
-            if {arm, reference} <= set(arms):
+            reference, lowers = other or next(iter(arms), ""), name in lowering
+            if {arm, reference} <= set(arms) and not (lowers and other):
                 claim = f"{words.format(title)} ({arm} over {reference})"
                 lines = {"synthesizer": name, "protocol": arm}
-                yield Claim(claim, name, lines, {"protocol": reference}, "dice", classes)
+                claim, sign = (claim.replace("raise", "lower"), -1) if lowers else (claim, 1)
+                yield Claim(claim, name, lines, {"protocol": reference}, "dice", classes, sign)
+
+
+def lowered_by(published: pd.DataFrame) -> set[str]:
+    """Synthesizers whose slices lower Dice in every paper that has their real+50% and real slices alone.
+
+    Args:
+        published: the papers' figures, columns ``protocol, synthesizer, class, metric, source, published``.
+    """
+    dice = published[published["metric"] == "dice"]
+    means = dice.groupby(["source", "protocol", "synthesizer"])["published"].mean().reset_index()
+    real = means[means["protocol"] == "real"].set_index("source")["published"]
+    found: dict[str, list[bool]] = {}
+    for row in means[(means["protocol"] == "real+50%") & means["source"].isin(real.index)].to_dict("records"):
+        found.setdefault(row["synthesizer"], []).append(bool(row["published"] < real[row["source"]]))
+    return {name for name, lower in found.items() if all(lower)}
 
 
 def _of_methods(
