@@ -28,8 +28,10 @@ def slices(new_slices):
 @pytest.fixture
 def plan(slices):
     """SAMR and CG-SAMR on subjects a and b."""
+    claimed = (("cgsamr", "samr"),)
     recipes = {
-        name: Recipe(method=name, title=name, options=SMALL, training=TrainingOptions()) for name in ("samr", "cgsamr")
+        name: Recipe(method=name, title=name, options=SMALL, training=TrainingOptions(), claims=claimed)
+        for name in ("samr", "cgsamr")
     }
     unet = {"unet": Recipe(method="unet", title="U-Net", options={}, training=TrainingOptions())}
     options = TrialOptions(synthesizers=("samr", "cgsamr"), arms=tuple(ARMS))

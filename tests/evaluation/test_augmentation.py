@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from lesionlab.evaluation.augmentation import Line, Results, name_of, slice_counts, small_table
+from lesionlab.evaluation.augmentation import Line, Results, slice_counts, small_table
 from lesionlab.training.options import TrainingOptions
 from lesionlab.trials.options import Arm, TrialOptions
 from lesionlab.trials.plan import Recipe, SegmenterCase, SynthesizerCase, TrialPlan
@@ -107,8 +107,8 @@ def test_segmenters_count_real_and_synthetic_training_slices(new_slices, new_pla
 
 def test_a_segmenter_is_called_by_its_synthesizer_where_there_are_several(new_slices, new_plan):
     one, several = (new_plan(new_slices(), synthesizers=own) for own in (("cgsamr",), ("samr", "cgsamr")))
-    assert [name_of(one, case) for case in one.segmenters] == ["real", "real+25%", "real+50%"]
-    assert [name_of(several, case) for case in several.segmenters][:3] == [
+    assert [one.label(case) for case in one.segmenters] == ["real", "real+25%", "real+50%"]
+    assert [several.label(case) for case in several.segmenters][:3] == [
         "real",
         "real+25%, SAMR",
         "real+25%, CG-SAMR",

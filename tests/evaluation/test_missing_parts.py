@@ -107,9 +107,8 @@ def test_without_arms_there_is_synthesis_alone(plan, slices, synthesizers):
 
 
 def test_several_segmenters_are_each_compared_with_their_own_baseline(plan, slices, synthesizers, segmenters):
-    named = [
-        case.recipe.model_copy(update={"method": name}) for name in ("unet", "other") for case in plan.segmenters[:1]
-    ]
+    unet = plan.segmenters[0].recipe
+    named = [unet.model_copy(update={"method": name, "title": name}) for name in ("unet", "other")]
     cases = tuple(case.model_copy(update={"recipe": recipe}) for recipe in named for case in plan.segmenters)
     both = plan.model_copy(update={"segmenters": cases})
     found = segmentation.score(both, slices, segmenters(both), "c")

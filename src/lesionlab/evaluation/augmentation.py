@@ -64,7 +64,7 @@ class Results(NamedTuple):
     @property
     def arms(self) -> list[str]:
         """What the segmenters are called, the baseline first."""
-        return list(dict.fromkeys(name_of(self.plan, case) for case in self.plan.segmenters))
+        return list(dict.fromkeys(self.plan.label(case) for case in self.plan.segmenters))
 
     def by_synthesizer(self) -> dict[str, dict[str, str]]:
         """Synthesizer's title (empty where there is at most one) to its arms, and those without: arm to its name."""
@@ -72,7 +72,7 @@ class Results(NamedTuple):
         several = len({case.method for case in self.plan.segmenters}) > 1
         return {
             title if len(titles) > 1 else "": {
-                name_of(self.plan, case) if several else case.arm_name: name_of(self.plan, case)
+                self.plan.label(case) if several else case.arm_name: self.plan.label(case)
                 for case in self.plan.segmenters
                 if case.synthesizer_name in (name, NO_SYNTHESIZER)
             }
@@ -103,8 +103,8 @@ class Results(NamedTuple):
     def lines(self, counts: Counts) -> list[Line]:
         """Each segmenter but for its seed, in the plan's order."""
         found = {
-            (len(case.subjects), name_of(self.plan, case)): Line(
-                len(case.subjects), name_of(self.plan, case), *counts[case.key], self._adds(case)
+            (len(case.subjects), self.plan.label(case)): Line(
+                len(case.subjects), self.plan.label(case), *counts[case.key], self._adds(case)
             )
             for case in self.plan.segmenters
         }
@@ -117,17 +117,10 @@ class Results(NamedTuple):
 
     def _named(self, rows: pd.DataFrame) -> pd.DataFrame:
         names = {
-            (case.method, case.arm_name, case.synthesizer_name): name_of(self.plan, case)
-            for case in self.plan.segmenters
+            (case.method, case.arm_name, case.synthesizer_name): self.plan.label(case) for case in self.plan.segmenters
         }
         keys = zip(rows["method"], rows["protocol"], rows["synthesizer"].fillna(NO_SYNTHESIZER), strict=True)
         return rows.assign(protocol=[names.get(key, key[1]) for key in keys])
-
-
-def name_of(plan: TrialPlan, case: SegmenterCase) -> str:
-    """What a segmenter is called beside the others: as the plan has it, and its method where there are several."""
-    several = len({one.method for one in plan.segmenters}) > 1
-    return f"{plan.label(case)}, {case.method}" if several else plan.label(case)
 
 
 def slice_counts(plan: TrialPlan, slices: SliceStore) -> dict[str, tuple[int, int]]:
@@ -205,7 +198,7 @@ def _pictures(results: Results, change: pd.DataFrame, counts: Counts, classes: S
     if len(results.sizes) > 1:
         curve = charts.low_data_curve(results.table(), classes=classes, rows=results.by_synthesizer())
         found.append(Picture(curve, "Dice by training subjects", "Mean over test subjects, 95 % interval."))
-    by_name = {name_of(results.plan, case): counts[case.key] for case in results.plan.shown().segmenters}
+    by_name = {results.plan.label(case): counts[case.key] for case in results.plan.shown().segmenters}
     drawn = charts.scores_by_protocol(
         results.of_size(largest), classes=classes, protocols=results.arms, counts=by_name, floors=results.floors()
     )

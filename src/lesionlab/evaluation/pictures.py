@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from lesionlab.evaluation.augmentation import name_of
 from lesionlab.evaluation.samples import drawing
 from lesionlab.evaluation.scoring import drawn_as, test_subjects
 from lesionlab.evaluation.sections import Picture
@@ -56,7 +55,7 @@ def segmented(
     real = slices.batch(places)
     found = {"truth": real.labels}
     for case in plan.segmenters:
-        found[name_of(plan, case)] = segment(segmenters[case.key].method(), real.images).numpy()
+        found[plan.label(case)] = segment(segmenters[case.key].method(), real.images).numpy()
     return [
         LabelledSlice(f"{title_of(slices, place)}\n{name}", labels[at], real.images[at])
         for at, place in enumerate(places)

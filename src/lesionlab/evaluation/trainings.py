@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lesionlab.evaluation.augmentation import name_of
 from lesionlab.evaluation.sections import Picture, Section
 from lesionlab.figures import curves
 from lesionlab.figures.panels import moments_panel
@@ -42,7 +41,7 @@ def section(
         found.append(Picture(drawn, f"{one.recipe.title}'s training", "Each loss by step."))
     for case in shown.segmenters:
         drawn = curves.training_curves(segmenters[case.key].history())
-        title = f"{titles.get(case.method, case.method)}'s training, {name_of(plan, case)}"
+        title = f"{titles.get(case.method, case.method)}'s training, {plan.label(case)}"
         caption = "Losses by step, and Dice of the validation slices where there are any."
         found.append(Picture(drawn, title, caption))
     return Section("training", "Training", pictures=found)

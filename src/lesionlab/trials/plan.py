@@ -135,10 +135,10 @@ class TrialPlan(BaseModel):
     def label(self, case: SegmenterCase) -> str:
         """What a segmenter is called beside the others: its arm, and its synthesizer or method where several are."""
         parts = [case.arm_name]
-        if len({one.method for one in self.segmenters}) > 1:
-            parts.append(case.recipe.title)
         if len(self.titles()) > 1 and case.synthesizer:
             parts.append(self.titles()[case.synthesizer_name])
+        if len({one.method for one in self.segmenters}) > 1:
+            parts.append(case.recipe.title)
         return ", ".join(parts)
 
     def titles(self) -> dict[str, str]:

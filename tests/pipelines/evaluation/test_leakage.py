@@ -154,7 +154,7 @@ def in_validation(place: str, who: str):
 
 
 def test_nothing_is_chosen_by_a_training_subject(check):
-    with pytest.raises(InputError, match=r"leakage: checkpoint of segmenter real/.*Given: a \(train\)\."):
+    with pytest.raises(InputError, match=r"leakage: checkpoint of segmenter unet/real/.*Given: a \(train\)\."):
         check(in_validation(f"unet/real/none/{SET}", "a"))
 
 
