@@ -197,6 +197,8 @@ def _of_membership(plan: TrialPlan, judged: pd.DataFrame) -> list[Picture]:
     scores = {}
     for case in plan.synthesizers:
         own = of_case(case, judged)
+        if own.empty:  # a method that cannot judge
+            continue
         known = own["trained_on"].to_numpy(bool)
         scores[case.recipe.title] = (own.loc[known, "score"].to_numpy(), own.loc[~known, "score"].to_numpy())
     if not scores:
