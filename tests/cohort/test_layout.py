@@ -9,7 +9,7 @@ import yaml
 from lesionlab.cohort.layout import check_classes, check_sequences, find_layout, parse_layout
 from lesionlab.errors import InputError
 
-CONF = Path(__file__).parents[2] / "conf" / "base" / "parameters_layouts.yml"
+CONF = Path(__file__).parents[2] / "conf" / "base" / "parameters" / "layouts.yml"
 
 
 def mapping(**changes: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lesionlab.cohort.table import discover
 
 REPOSITORY = Path(__file__).parents[2]
 SCANS = Path(os.environ.get("LESIONLAB_REAL_SCANS", REPOSITORY.parent / "shared" / "data"))
-BUILT_IN = yaml.safe_load((REPOSITORY / "conf/base/parameters_layouts.yml").read_text(encoding="utf-8"))["layouts"]
+BUILT_IN = yaml.safe_load((REPOSITORY / "conf/base/parameters/layouts.yml").read_text(encoding="utf-8"))["layouts"]
 
 pytestmark = [
     pytest.mark.real,

@@ -148,5 +148,5 @@ def person() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def built_in() -> dict[str, Any]:
     """The layouts of the base configuration."""
-    text = (REPOSITORY / "conf/base/parameters_layouts.yml").read_text(encoding="utf-8")
+    text = (REPOSITORY / "conf/base/parameters/layouts.yml").read_text(encoding="utf-8")
     return yaml.safe_load(text)["layouts"]
