@@ -37,6 +37,11 @@ class Shin(Pix2Pix):
         return task.classes - WITHOUT_LESION + TISSUES
 
     def condition(self, batch: Batch) -> Tensor:
-        """x, ``(N, K - 2 + 3, H, W)``: the lesion classes one-hot, and the maps of CSF, GM and WM in [0, 1]."""
+        """x, ``(N, K - 2 + 3, H, W)``: the lesion classes one-hot, and the maps of CSF, GM and WM outside of them.
+
+        A pixel has a lesion class or tissues, as in the paper's label map: what a segmentation of tissues finds in a
+        lesion would tell how it looks, and would contradict a lesion that was moved.
+        """
         lesions = one_hot(batch.labels, self.task.classes)[:, WITHOUT_LESION:]
-        return join_channels([lesions, batch.tissues], batch.tissues)
+        healthy = (batch.labels < WITHOUT_LESION).unsqueeze(1)
+        return join_channels([lesions, batch.tissues * healthy], batch.tissues)
