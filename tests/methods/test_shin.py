@@ -35,7 +35,7 @@ def test_the_condition_is_lesion_classes_then_tissues(method, batch):
     labels[0, 0, :4] = torch.tensor([0, 1, 2, 3])
     tissues = torch.tensor([0.1, 0.2, 0.7]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
     seen = method.condition(batch.replace(labels=labels, tissues=tissues))
-    # Two lesion classes, labels 2 and 3, then CSF, GM, WM where there is no lesion; background and brain have no channel.
+    # Two lesion classes, labels 2 and 3, then CSF, GM, WM where there is no lesion; background and brain have none.
     expected = [[0, 0, 0.1, 0.2, 0.7], [0, 0, 0.1, 0.2, 0.7], [1, 0, 0, 0, 0], [0, 1, 0, 0, 0]]
     torch.testing.assert_close(seen[0, :, 0, :4].T, torch.tensor(expected))
     assert method.G.downs[0][0].in_channels == 5 and method.D.layers[0][0].in_channels == 5 + 2
