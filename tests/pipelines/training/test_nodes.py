@@ -442,10 +442,14 @@ def test_the_task_is_what_the_slices_hold(new_slices):
 
 
 def test_trainings_side_by_side_are_those_of_one_after_the_other(new_slices, folders, new_plan):
-    slices, at, unet = new_slices(), [folders("alone"), folders("together")], {"precision": "fp32", "threads": 1}
+    slices, at = new_slices(), [folders("alone"), folders("together")]
     plan = new_plan(slices, arms=("real", "conventional"), seeds=(0, 1))
+    unet = plan.segmenters[0].recipe
+    unet = unet.model_copy(update={"training": unet.training.model_copy(update={"threads": 1})})
+    cases = tuple(case.model_copy(update={"recipe": unet}) for case in plan.segmenters)
+    plan = plan.model_copy(update={"segmenters": cases})
     alone, together = (
-        nodes.train_segmenters(plan, slices, {}, place, UNET, STEPS.model_copy(update=unet), AUGMENTATION, run)
+        nodes.train_segmenters(plan, slices, {}, place, AUGMENTATION, run)
         for place, run in zip(at, (RUN, RunOptions(trainings=2)), strict=True)
     )
     assert len(together) == 4 and together.keys() == alone.keys()
