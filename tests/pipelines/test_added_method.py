@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def copied(project, tmp_path_factory):
+    """The main job's project, for runs that leave more in it."""
+    place = tmp_path_factory.mktemp("added") / "copy"
+    return type(project)(shutil.copytree(project.root, place), project.env)
+
+
 def keys() -> dict[str, str]:
     """Every method's code fingerprint, as another process sees it."""
     found = subprocess.run([sys.executable, "-c", KEYS], check=True, capture_output=True, text=True).stdout
@@ -58,17 +66,17 @@ def test_it_changes_no_other_methods_fingerprint(request):
     assert edited.pop("label_means") != after.get("label_means") and edited == before
 
 
-def test_it_runs_to_the_report(project, package):
+def test_it_runs_to_the_report(copied, package):
     steps = "label_means.training.constant=2,label_means.training.decay=2,label_means.training.unit=steps"
-    project.run("--pipelines=label_means_augment_eval", f"--params={steps},label_means.training.batch_size=2")
-    page = (project.data / "08_reporting" / "label_means" / "report.html").read_text(encoding="utf-8")
+    copied.run("--pipelines=label_means_augment_eval", f"--params={steps},label_means.training.batch_size=2")
+    page = (copied.data / "08_reporting" / "label_means" / "report.html").read_text(encoding="utf-8")
     assert "label means" in page
-    scores = pd.read_parquet(project.data / "07_model_output" / "label_means" / "synthesis_scores.parquet")
+    scores = pd.read_parquet(copied.data / "07_model_output" / "label_means" / "synthesis_scores.parquet")
     assert "label_means" in set(scores["method"])
 
 
-def test_a_mistyped_option_of_it_gives_the_nearest_one(project, package):
-    said = project.run("--pipelines=label_means_augment_eval", "--params=label_means.adm.rate=1", code=1)
+def test_a_mistyped_option_of_it_gives_the_nearest_one(copied, package):
+    said = copied.run("--pipelines=label_means_augment_eval", "--params=label_means.adm.rate=1", code=1)
     assert "label_means.adm: no such parameter. Did you mean 'adam'?" in said.stderr
 
 
@@ -85,7 +93,7 @@ def test_a_mistyped_option_of_it_gives_the_nearest_one(project, package):
         ),
     ],
 )
-def test_a_method_that_cannot_be_used_is_refused_by_name(project, package, change, message):
+def test_a_method_that_cannot_be_used_is_refused_by_name(copied, package, change, message):
     file = package / "somebodys" / "label_means.py"
     text = file.read_text(encoding="utf-8")
     assert change[0] in text
@@ -96,6 +104,6 @@ def test_a_method_that_cannot_be_used_is_refused_by_name(project, package, chang
     assert said.returncode and message in said.stderr and "somebodys" in said.stderr + "somebodys"
 
 
-def test_a_configuration_for_a_method_that_is_not_there_is_refused(project):
-    said = project.run("--pipelines=cgsamr_augment_eval", "--params=label_means.adam.rate=1", code=1)
+def test_a_configuration_for_a_method_that_is_not_there_is_refused(copied):
+    said = copied.run("--pipelines=cgsamr_augment_eval", "--params=label_means.adam.rate=1", code=1)
     assert "label_means: no such parameter" in said.stderr

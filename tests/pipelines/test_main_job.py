@@ -13,6 +13,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from lesionlab.metrics.statistics import TABLE_COLUMNS
+from lesionlab.slices.batches import Slices
 from lesionlab.slices.store import SliceStore
 from lesionlab.stages.subject_store import SubjectStore
 from lesionlab.training.runs import TrainingRun
@@ -196,11 +197,9 @@ def test_synthetic_slices_come_from_training_subjects_alone(synthetic, training)
 
 
 def test_synthetic_slices_are_what_the_generator_draws_for_their_label_maps(data, synthetic):
-    import torch
-
     method = cgsamr(data).method()
     made = synthetic.batch()
-    drawn = method.synthesize(torch.from_numpy(made.labels).long(), torch.from_numpy(made.atlas)).numpy()
+    drawn = method.synthesize(Slices.from_arrays(labels=made.labels, atlas=made.atlas).all()).numpy()
     inside = np.broadcast_to(made.labels[:, None] > 0, drawn.shape)
     np.testing.assert_allclose(made.images[inside], drawn[inside], atol=1e-5)
     assert (made.images[~inside] == -1).all()
@@ -211,13 +210,13 @@ def cgsamr(data: Path) -> TrainingRun:
 
 
 def unets(data: Path) -> dict[str, TrainingRun]:
-    root = data / "06_models" / "segmenters"
+    root = data / "06_models" / "segmenters" / "unet"
     return {p: TrainingRun(root / p / ("none" if p == "real" else "cgsamr") / OF) for p in PROTOCOLS}
 
 
 def test_trainings(data, slices):
     assert cgsamr(data).method().name == "cgsamr" and cgsamr(data).history()["step"].max() == 4
-    assert sorted(path.name for path in (data / "06_models" / "segmenters").iterdir()) == PROTOCOLS
+    assert sorted(path.name for path in (data / "06_models" / "segmenters" / "unet").iterdir()) == PROTOCOLS
     judged = slices.table[slices.table["split"] == "validation"]
     held = {name for name in CLASSES if judged[f"pixels_{name}"].any()}
     for run in unets(data).values():  # as many steps each, and Dice of the classes that validation slices hold
@@ -235,7 +234,7 @@ def test_every_training_wrote_down_whom_it_learnt_from(data, training):
 def test_whom_everything_has_seen_is_told(data, training):
     table = pd.read_csv(data / "08_reporting" / TRIAL / "leakage.csv")
     places = {"intensity landmarks", "atlas", f"synthesizer cgsamr/{OF}", f"synthetic slices cgsamr/{OF}"}
-    places |= {f"segmenter {p}/{'none' if p == 'real' else 'cgsamr'}/{OF}" for p in PROTOCOLS}
+    places |= {f"segmenter unet/{p}/{'none' if p == 'real' else 'cgsamr'}/{OF}" for p in PROTOCOLS}
     learnt, chosen = (table[table["purpose"] == purpose] for purpose in ("learns", "chooses"))
     assert set(learnt["place"]) == places and set(table["test"]) == {0}
     assert set(learnt["subjects"]) == {2} and set(learnt["names"]) == {" ".join(sorted(training))}

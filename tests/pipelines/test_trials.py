@@ -216,7 +216,7 @@ def test_a_synthesizer_that_does_without_an_atlas_is_run_to_its_end(project, tin
     values = {**tiny, "atlas": {"enabled": False}, "trials": trials}
     (made.root / "conf" / made.env / "parameters.yml").write_text(yaml.safe_dump(values), encoding="utf-8")
     refused = made.run("--pipelines=cgsamr_augment_eval", code=1)
-    assert "CG-SAMR needs an atlas beside each slice" in refused.stderr
+    assert "CG-SAMR requires the atlas beside each slice" in refused.stderr
     made.run("--pipelines=ablation_eval")
     assert set(table(made.data, "ablation", "synthesis")["method"]) == {"without_atlas", "mean image"}
     leakage = pd.read_csv(made.data / "08_reporting" / "ablation" / "leakage.csv").set_index("place")
