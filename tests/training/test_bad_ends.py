@@ -177,7 +177,7 @@ def test_a_run_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(tmp_pat
 
 
 def test_a_disk_without_room_for_the_checkpoints_is_told_before_the_first_step(tmp_path, bare, options):
-    with tiny_disk(tmp_path / "disk") as disk, pytest.raises(InputError, match="has not the room") as caught:
+    with tiny_disk(tmp_path / "disk") as disk, pytest.raises(InputError, match="lacks the room") as caught:
         fit(unet(network={"width": 8, "depth": 2}), bare, options, disk / "run")
     assert (
         not list((disk / "run").glob("*.pt"))
