@@ -32,17 +32,17 @@ def test_what_differs_is_named(fresh, slices, options):
     half = options.model_copy(update={"precision": "bf16"})
     assert difference(base, identity(fresh(), slices, half)) == [("training.precision", "fp32", "bf16")]
     keys = [key for key, _, _ in difference(base, identity(fresh(), fewer, options))]
-    assert keys == ["slices.count", "slices.content"]
+    assert keys == ["streams.slices.count", "streams.slices.content"]
     bare = Slices(images=slices.tensors["images"], labels=slices.tensors["labels"])
     keys = [key for key, _, _ in difference(base, identity(fresh(), bare, options))]
-    assert keys == ["slices.fields", "slices.content"]
+    assert keys == ["streams.slices.fields", "streams.slices.content"]
 
 
 def test_every_stream_counts_by_its_name(fresh, slices, options):
     one = identify(fresh(), {"healthy": slices, "pathological": slices.first(5)}, options)
     other = identify(fresh(), {"healthy": slices, "pathological": slices.first(4)}, options)
     keys = [key for key, _, _ in difference(one, other)]
-    assert keys == ["pathological.count", "pathological.content"]
+    assert keys == ["streams.pathological.count", "streams.pathological.content"]
 
 
 @pytest.mark.parametrize("place", [0, 77, 199])
@@ -57,7 +57,7 @@ def test_every_slice_counts(fresh, options, place):
     labels.tensors["labels"][place, 3, 3] = 2
     assert difference(base, identity(fresh(), many(), options)) == []
     for other in (images, labels):
-        assert [key for key, _, _ in difference(base, identity(fresh(), other, options))] == ["slices.content"]
+        assert [key for key, _, _ in difference(base, identity(fresh(), other, options))] == ["streams.slices.content"]
 
 
 def test_keys_that_one_side_lacks_differ_too():
