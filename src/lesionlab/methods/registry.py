@@ -9,13 +9,13 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 from pydantic import BaseModel
 
-import lesionlab.methods
 from lesionlab.errors import InputError
 from lesionlab.methods.base import CAPABILITIES, Method, Task
 from lesionlab.names import check_name, suggestion
@@ -96,7 +96,7 @@ def make_method(name: str, options: BaseModel | Mapping[str, Any], task: Task, s
 
 
 def _modules() -> Iterator[ModuleType]:
-    for module in pkgutil.iter_modules(lesionlab.methods.__path__, f"{lesionlab.methods.__name__}."):
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}."):
         yield importlib.import_module(module.name)
     for point in entry_points(group=GROUP):
         yield importlib.import_module(point.module)
