@@ -223,7 +223,7 @@ def test_a_synthesizer_that_does_without_an_atlas_is_run_to_its_end(project, tin
     learnt = leakage.loc[leakage["purpose"] == "learns", "subjects"]
     assert learnt["atlas"] == 0 and learnt.drop("atlas").eq(2).all()
     report = (made.data / "08_reporting" / "ablation" / "report.html").read_text(encoding="utf-8")
-    assert "w/o atlas" in report and "SyN" not in report
+    assert "w/o atlas" in report and "SyN, aligned" not in report
 
 
 # --- planted leaks ----------------------------------------------------------------------------------------------------
