@@ -190,7 +190,7 @@ class SAMR(Method):
     def training_step(self, batches: Batches, step: Step) -> dict[str, Tensor]:
         """SAMR's Eq. 5: first D maximises its part, then G and U minimise theirs on the same synthesized images."""
         batch = batches["slices"]
-        labels = one_hot(batch.labels, self.task.classes)
+        labels = one_hot(batch.labels, self.task.classes, like=batch.images)
         masks = self._regions(batch.labels)
         made = self.G(labels, batch.atlas)
         condition = self.D.views(self._condition(labels, batch.atlas), masks)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lesionlab.networks.layout import laid_out_like
+
 REGIONS = 3  # background, normal brain, lesion: what label-wise discriminators see
 
 
-def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """``(N, H, W)`` int64 -> ``(N, classes, H, W)`` float32, channels last, 1 where a pixel has the channel's label."""
-    codes = torch.arange(classes, device=labels.device)
-    return (labels.unsqueeze(-1) == codes).float().permute(0, 3, 1, 2)
+def one_hot(labels: Tensor, classes: int, like: Tensor | None = None) -> Tensor:
+    """``(N, H, W)`` int64 -> ``(N, classes, H, W)`` float32, 1 where a pixel has the channel's label.
+
+    In the memory format of ``like`` where it is given, contiguous otherwise: sums depend on it in their last bit.
+    """
+    codes = torch.arange(classes, device=labels.device).view(1, classes, 1, 1)
+    found = (labels.unsqueeze(1) == codes).float()
+    return found if like is None else laid_out_like(found, like)
 
 
 def region_masks(labels: Tensor) -> Tensor:
